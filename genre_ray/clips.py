@@ -1,0 +1,116 @@
+"""ClipTable: many clips as arrays, the form in which prepared tracks are cached, shared between trials and trained on.
+
+Knows nothing about Ray or torch.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from genre_ray.schema import Clip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClipTable:
+    """N clips of one canonical form, in a fixed order.
+
+    `track`, `label` are str arrays (N,), the label "" where unknown; `index` int32 (N,) and `start_s` float64 (N,) place
+    the clip in its track. `spectrogram` is uint8 (N, C, H, W) or None, `features` float64 (N, 57) or None. The arrays may
+    be read-only views of Ray's object store.
+    """
+
+    track: NDArray[np.str_]
+    label: NDArray[np.str_]
+    index: NDArray[np.int32]
+    start_s: NDArray[np.float64]
+    spectrogram: NDArray[np.uint8] | None = None
+    features: NDArray[np.float64] | None = None
+
+    @classmethod
+    def from_clips(cls, clips: Iterable[Clip]) -> Self:
+        """Stack clips of equal shapes; ValueError when there are none or the shapes differ."""
+        rows = list(clips)
+        if not rows:
+            raise ValueError("no clips to stack")
+        pictures = [clip.spectrogram for clip in rows if clip.spectrogram is not None]
+        features = [clip.features for clip in rows if clip.features is not None]
+        if len(pictures) not in (0, len(rows)) or len(features) not in (0, len(rows)):
+            raise ValueError("some clips have a spectrogram or features and some have not")
+        return cls(
+            track=np.array([clip.track for clip in rows], dtype=np.str_),
+            label=np.array([clip.label or "" for clip in rows], dtype=np.str_),
+            index=np.array([clip.index for clip in rows], dtype=np.int32),
+            start_s=np.array([clip.start_s for clip in rows], dtype=np.float64),
+            spectrogram=np.stack(pictures) if pictures else None,
+            features=np.stack(features) if features else None,
+        )
+
+    def __len__(self) -> int:
+        """Number of clips."""
+        return len(self.track)
+
+    def take(self, rows: Sequence[int] | NDArray[np.integer[Any]] | NDArray[np.bool_]) -> "ClipTable":
+        """The clips at `rows` (indices or a mask), copied."""
+        return ClipTable(
+            track=self.track[rows],
+            label=self.label[rows],
+            index=self.index[rows],
+            start_s=self.start_s[rows],
+            spectrogram=None if self.spectrogram is None else self.spectrogram[rows],
+            features=None if self.features is None else self.features[rows],
+        )
+
+    def part(self, tracks: Collection[str]) -> "ClipTable":
+        """The clips of `tracks`, in this table's order. Tracks that the table lacks (they failed) are passed over."""
+        return self.take(np.flatnonzero(np.isin(self.track, list(tracks))))
+
+    def to_arrow(self) -> pa.Table:
+        """One row a clip; spectrogram and features as fixed-size lists, the picture's shape in the schema metadata."""
+        columns: dict[str, pa.Array] = {
+            "track": pa.array(self.track.tolist(), pa.string()),
+            "label": pa.array(self.label.tolist(), pa.string()),
+            "index": pa.array(self.index),
+            "start_s": pa.array(self.start_s),
+        }
+        metadata: dict[bytes | str, bytes | str] = {}
+        if self.spectrogram is not None:
+            shape = self.spectrogram.shape[1:]
+            metadata["spectrogram_shape"] = ",".join(str(n) for n in shape)
+            columns["spectrogram"] = _fixed_size(self.spectrogram.reshape(len(self), -1))
+        if self.features is not None:
+            columns["features"] = _fixed_size(self.features)
+        table: pa.Table = pa.table(columns)
+        return table.replace_schema_metadata(metadata)
+
+    @classmethod
+    def from_arrow(cls, table: pa.Table) -> Self:
+        """The inverse of `to_arrow`; rows keep their order, nothing is copied where Arrow's chunks allow it."""
+        shape = (table.schema.metadata or {}).get(b"spectrogram_shape")
+        picture = features = None
+        if shape is not None:
+            picture = _matrix(table["spectrogram"]).reshape(-1, *(int(n) for n in shape.decode().split(",")))
+        if "features" in table.column_names:
+            features = _matrix(table["features"])
+        return cls(
+            track=np.array(table["track"].to_pylist(), dtype=np.str_),
+            label=np.array(table["label"].to_pylist(), dtype=np.str_),
+            index=table["index"].to_numpy(),
+            start_s=table["start_s"].to_numpy(),
+            spectrogram=picture,
+            features=features,
+        )
+
+
+def _fixed_size(matrix: NDArray[Any]) -> pa.Array:
+    return pa.FixedSizeListArray.from_arrays(pa.array(matrix.ravel()), matrix.shape[1])
+
+
+def _matrix(column: pa.ChunkedArray) -> NDArray[Any]:
+    chunk = column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
+    width = column.type.list_size
+    values: NDArray[Any] = chunk.flatten().to_numpy(zero_copy_only=False)
+    return values.reshape(-1, width)

@@ -1,0 +1,285 @@
+"""The hinge of the house: from a Track to a Sample and a Batch, the same for training, prediction and serving.
+
+`extract` is stateless and expensive, so its clips are cached; a fitted `Preprocessor` scales them. Knows nothing about Ray,
+torch, or where tracks come from.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genre_ray import analysis, audio, features, spectrogram
+from genre_ray.clips import ClipTable
+from genre_ray.config import FeatureConfig, InputConfig, SpectrogramConfig
+from genre_ray.errors import NotFittedError, TrackError
+from genre_ray.schema import FEATURE_COLUMNS, Batch, Clip, Sample, Track
+
+HOP_LENGTH = 512
+_QUANTILES = 201
+_NORMAL_RANGE = 5.2  # the normal deviate at which scikit-learn's QuantileTransformer clips as well
+
+A = TypeVar("A")
+"""A NumPy array or a torch tensor."""
+
+
+def extract(track: Track, inputs: InputConfig) -> Iterator[Clip]:
+    """The clips of `track` in canonical form; one for a figure or a feature row, one or more for audio.
+
+    What is missing is computed from the audio. Figure and row win over the audio where both are present, except for the
+    full time resolution, which only audio has. TrackError when the track has not what `inputs` needs or cannot be read.
+    """
+    wants_picture, wants_features = inputs.spectrogram is not None, inputs.features is not None
+    form = inputs.spectrogram.form if inputs.spectrogram else None
+    picture_ready = not wants_picture or (track.figure is not None and form != "frames")
+    features_ready = not wants_features or track.features is not None
+    if picture_ready and features_ready:
+        yield _from_ready_parts(track, inputs)
+    elif track.audio is not None:
+        yield from _from_audio(track, inputs)
+    else:
+        raise _missing(track, inputs, picture_ready)
+
+
+def _missing(track: Track, inputs: InputConfig, picture_ready: bool) -> TrackError:
+    lacking = "features" if picture_ready else "a spectrogram"
+    if inputs.spectrogram is not None and inputs.spectrogram.form == "frames":
+        lacking = "audio (the full time resolution is not in a figure)"
+    found = [name for name in ("audio", "figure", "features") if getattr(track, name) is not None]
+    return TrackError(
+        f"{track.id}: the model needs {lacking}",
+        kind="incomplete",
+        track=track.id,
+        found=", ".join(found) or "nothing",
+        expected="audio, or both a figure and a feature row",
+        remedy="add the audio file, the figure or the feature row of this track",
+    )
+
+
+def _from_ready_parts(track: Track, inputs: InputConfig) -> Clip:
+    picture = None
+    if inputs.spectrogram is not None and track.figure is not None:
+        if inputs.spectrogram.form == "figure":
+            picture = spectrogram.picture_from_figure(track.figure, size=inputs.spectrogram.size, track=track.id)
+        else:
+            picture = spectrogram.from_figure(track.figure, track=track.id)
+    row = track.features if inputs.features is not None else None
+    return Clip(track=track.id, label=track.label, spectrogram=picture, features=row)
+
+
+def _from_audio(track: Track, inputs: InputConfig) -> Iterator[Clip]:
+    assert track.audio is not None
+    config = inputs.spectrogram
+    for index, (start_s, samples) in enumerate(audio.read_clips(track.audio, clip=inputs.clip, track=track.id)):
+        picture: NDArray[np.uint8] | None = None
+        row: NDArray[np.float64] | None = None
+        if config is not None and inputs.features is not None and config.form != "figure":
+            picture, row = analysis.analyse(samples, form=config.form)
+        else:
+            picture = _picture(samples, config) if config is not None else None
+            row = features.extract(samples) if inputs.features is not None else None
+        if config is not None and config.form == "frames" and picture is not None:
+            picture = _fit_columns(picture, 1 + int(inputs.clip.duration_s * audio.SAMPLE_RATE) // HOP_LENGTH)
+        yield Clip(track=track.id, label=track.label, index=index, start_s=start_s, spectrogram=picture, features=row)
+
+
+def _picture(samples: NDArray[np.float32], config: SpectrogramConfig) -> NDArray[np.uint8]:
+    if config.form == "figure":
+        return spectrogram.picture_from_audio(samples, size=config.size)
+    return spectrogram.from_audio(samples, form=config.form)
+
+
+def _fit_columns(picture: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
+    """Trim or repeat in time, so that clips of slightly different lengths stack."""
+    if picture.shape[-1] < columns:
+        picture = np.concatenate([picture] * -(-columns // picture.shape[-1]), axis=-1)
+    return np.ascontiguousarray(picture[..., :columns])
+
+
+def normalise(spectrogram: A, mean: A, scale: A) -> A:
+    """`(spectrogram - mean) * scale` for NumPy arrays and torch tensors alike: one formula for training and serving."""
+    result: A = (spectrogram - mean) * scale  # type: ignore[operator]
+    return result
+
+
+class Preprocessor:
+    """Scales canonical clips with statistics of the training part; JSON in, JSON out.
+
+    Fitted attributes: `mean_` and `scale_` float32 (C, H, 1) of the spectrogram, `feature_state_` of the features.
+    """
+
+    def __init__(self, inputs: InputConfig, labels: Sequence[str]) -> None:
+        self.inputs = inputs
+        self.labels = tuple(labels)
+        self._targets = {label: i for i, label in enumerate(self.labels)}
+        self.mean_: NDArray[np.float32] | None = None
+        self.scale_: NDArray[np.float32] | None = None
+        self.feature_state_: dict[str, NDArray[np.float64]] | None = None
+        self.fitted_ = False
+
+    def fit(self, train: ClipTable) -> Self:
+        """Learn the statistics of the training part, and of nothing else."""
+        if self.inputs.spectrogram is not None:
+            if train.spectrogram is None:
+                raise NotFittedError("the training part has no spectrograms", remedy="prepare it with the same inputs")
+            self.mean_, self.scale_ = _picture_statistics(train.spectrogram, self.inputs.spectrogram.normalisation)
+        if self.inputs.features is not None:
+            if train.features is None:
+                raise NotFittedError("the training part has no features", remedy="prepare it with the same inputs")
+            self.feature_state_ = _feature_statistics(train.features, self.inputs.features)
+        self.fitted_ = True
+        return self
+
+    def transform(self, track: Track) -> list[Sample]:
+        """The samples of a track, one per clip. TrackError as `extract`; NotFittedError before `fit`."""
+        return list(self.stream(track))
+
+    def stream(self, track: Track) -> Iterator[Sample]:
+        """`transform`, one clip at a time: an hour of audio never stands in memory at once."""
+        self._require_fit()
+        return (self.sample(clip) for clip in extract(track, self.inputs))
+
+    def sample(self, clip: Clip) -> Sample:
+        """A clip with its features scaled and its label as an index (None when the label is not one of `labels`)."""
+        scaled = None
+        if self.inputs.features is not None and clip.features is not None:
+            scaled = self.scale_features(clip.features[None])[0]
+        return Sample(
+            track=clip.track,
+            index=clip.index,
+            start_s=clip.start_s,
+            target=self._targets.get(clip.label) if clip.label is not None else None,
+            spectrogram=clip.spectrogram if self.inputs.spectrogram is not None else None,
+            features=scaled,
+        )
+
+    def collate(self, samples: Sequence[Sample]) -> Batch:
+        """Samples as a Batch; the target is there only when every sample has one."""
+        self._require_fit()
+        pictures = [sample.spectrogram for sample in samples if sample.spectrogram is not None]
+        rows = [sample.features for sample in samples if sample.features is not None]
+        targets = [sample.target for sample in samples if sample.target is not None]
+        return Batch(
+            spectrogram=self.normalise_pictures(np.stack(pictures)) if pictures else None,
+            features=np.stack(rows) if rows else None,
+            target=np.array(targets, dtype=np.int64) if samples and len(targets) == len(samples) else None,
+        )
+
+    def targets(self, table: ClipTable) -> NDArray[np.int64]:
+        """Label indices (N,) of a table; KeyError for a label that was not in the training corpus."""
+        return np.array([self._targets[label] for label in table.label.tolist()], dtype=np.int64)
+
+    def normalise_pictures(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Uint8 (B, C, H, W) to float32 with the fitted statistics."""
+        self._require_fit()
+        assert self.mean_ is not None and self.scale_ is not None
+        return normalise(pictures.astype(np.float32), self.mean_, self.scale_)
+
+    def scale_features(self, rows: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Raw features (B, 57) to float32 with the fitted statistics."""
+        self._require_fit()
+        assert self.feature_state_ is not None and self.inputs.features is not None
+        return _scale(rows, self.feature_state_, self.inputs.features)
+
+    def to_json(self) -> dict[str, Any]:
+        """The fitted state as plain JSON values."""
+        self._require_fit()
+        state = self.feature_state_
+        return {
+            "mean": None if self.mean_ is None else self.mean_.tolist(),
+            "scale": None if self.scale_ is None else self.scale_.tolist(),
+            "feature_columns": list(FEATURE_COLUMNS) if state is not None else None,
+            "features": None if state is None else {name: value.tolist() for name, value in state.items()},
+        }
+
+    @classmethod
+    def from_json(cls, inputs: InputConfig, labels: Sequence[str], state: dict[str, Any]) -> Self:
+        """The inverse of `to_json`; ValueError when the feature columns are not this version's."""
+        if state["feature_columns"] not in (None, list(FEATURE_COLUMNS)):
+            raise ValueError("the feature columns of the stored state are not those of this version")
+        restored = cls(inputs, labels)
+        restored.mean_ = None if state["mean"] is None else np.array(state["mean"], dtype=np.float32)
+        restored.scale_ = None if state["scale"] is None else np.array(state["scale"], dtype=np.float32)
+        if state["features"] is not None:
+            restored.feature_state_ = {k: np.array(v, dtype=np.float64) for k, v in state["features"].items()}
+        restored.fitted_ = True
+        return restored
+
+    def _require_fit(self) -> None:
+        if not self.fitted_:
+            raise NotFittedError("the preprocessor is not fitted", remedy="call fit(train) or open a checkpoint")
+
+
+def _picture_statistics(
+    pictures: NDArray[np.uint8], normalisation: str
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Mean and 1 / deviation, float32 (C, H, 1), from the exact histogram of levels: no float copy of the corpus."""
+    channels, height = pictures.shape[1:3]
+    if normalisation == "none":
+        return np.zeros((channels, height, 1), np.float32), np.full((channels, height, 1), 1 / 255, np.float32)
+    counts = np.zeros((channels, height, 256))
+    for channel in range(channels):
+        for row in range(height):
+            counts[channel, row] = np.bincount(pictures[:, channel, row].ravel(), minlength=256)
+    if normalisation == "global":
+        counts = np.broadcast_to(counts.sum(axis=(0, 1), keepdims=True), counts.shape)
+    levels = np.arange(256.0)
+    total = counts.sum(axis=-1)
+    mean = counts @ levels / total
+    variance = np.maximum((counts @ levels**2) / total - mean**2, 0.0)
+    deviation = np.maximum(np.sqrt(variance), 1.0)  # a row that is one level throughout must not explode
+    return mean[..., None].astype(np.float32), (1 / deviation)[..., None].astype(np.float32)
+
+
+def _feature_statistics(rows: NDArray[np.float64], config: FeatureConfig) -> dict[str, NDArray[np.float64]]:
+    if config.scaling == "quantile":
+        grid = np.linspace(0.0, 1.0, min(_QUANTILES, max(2, len(rows))))
+        return {"quantiles": np.quantile(rows, grid, axis=0).T.copy()}
+    if config.scaling == "none":
+        return {}
+    deviation = rows.std(axis=0)
+    return {"mean": rows.mean(axis=0), "deviation": np.where(deviation > 0, deviation, 1.0)}
+
+
+def _scale(
+    rows: NDArray[np.float64], state: dict[str, NDArray[np.float64]], config: FeatureConfig
+) -> NDArray[np.float32]:
+    if config.scaling == "none":
+        return rows.astype(np.float32)
+    if config.scaling == "standard":
+        return ((rows - state["mean"]) / state["deviation"]).astype(np.float32)
+    return _to_normal(rows, state["quantiles"])
+
+
+def _to_normal(rows: NDArray[np.float64], quantiles: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Each column through its training quantiles to a standard normal.
+
+    Interpolating from both sides and averaging treats runs of equal quantiles evenly (scikit-learn's QuantileTransformer).
+    """
+    from scipy.special import ndtri
+
+    grid = np.linspace(0.0, 1.0, quantiles.shape[1])
+    scaled = np.empty(rows.shape, dtype=np.float32)
+    for column, knots in enumerate(quantiles):
+        upward = np.interp(rows[:, column], knots, grid)
+        downward = 1.0 - np.interp(-rows[:, column], -knots[::-1], grid)
+        scaled[:, column] = np.clip(ndtri((upward + downward) / 2), -_NORMAL_RANGE, _NORMAL_RANGE)
+    return scaled
+
+
+def samples_of(table: ClipTable, preprocessor: Preprocessor, rows: Iterable[int]) -> list[Sample]:
+    """Samples of a prepared table: the training door, for tests of parity with the other two."""
+    return [
+        preprocessor.sample(
+            Clip(
+                track=str(table.track[i]),
+                label=str(table.label[i]) or None,
+                index=int(table.index[i]),
+                start_s=float(table.start_s[i]),
+                spectrogram=None if table.spectrogram is None else table.spectrogram[i],
+                features=None if table.features is None else table.features[i],
+            )
+        )
+        for i in rows
+    ]
