@@ -1,0 +1,68 @@
+"""The connection to Ray: a cluster that exists, or one started here and shut down again.
+
+Knows nothing about what is run on it.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import ray
+
+import genre_ray
+from genre_ray.errors import RunError
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def connect(address: str | None = None, *, num_cpus: int | None = None, num_gpus: int | None = None) -> Iterator[None]:
+    """Be connected to Ray inside the block.
+
+    With `address` (`auto`, `host:port` or `ray://host:port`) that cluster is used, and this package is sent to its workers.
+    Without, a cluster of this machine alone is started, and stopped at the end. A connection that is already there is used
+    as it is and left open. RunError when the address does not answer.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    if address is None:
+        _start_here(num_cpus, num_gpus)
+    else:
+        _join(address)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _start_here(num_cpus: int | None, num_gpus: int | None) -> None:
+    # "local" and not None: RAY_ADDRESS in the environment must not decide where an explicit local run goes.
+    ray.init(
+        address="local",
+        num_cpus=num_cpus,
+        num_gpus=num_gpus,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.WARNING,
+        configure_logging=False,
+    )
+
+
+def _join(address: str) -> None:
+    package = Path(genre_ray.__file__).parent
+    try:
+        ray.init(
+            address=address,
+            runtime_env={"py_modules": [str(package)]},
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+        )
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        raise RunError(
+            f"no Ray cluster answers at {address}",
+            found=str(error).splitlines()[0] if str(error) else type(error).__name__,
+            expected="auto (on a node of the cluster), host:6379, or ray://host:10001",
+            remedy="start one with `ray up cluster/aws.yaml`, or leave --address out to run on this machine",
+        ) from error
