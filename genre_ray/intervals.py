@@ -60,8 +60,8 @@ def summarise_values(
 ) -> Summary:
     """One score over runs; `splits` names each run's split, `own` is the interval of a run that stands alone.
 
-    Runs of one split (training seeds) are averaged before the interval is taken over the splits. With one split only, the
-    interval is over its seeds and says nothing about other tracks.
+    Runs of one split (training seeds) are averaged before the interval is taken over the splits. With one split only,
+    the interval is over its seeds and says nothing about other tracks.
     """
     by_split: dict[str, list[float]] = {}
     for name, value in zip(splits, values, strict=True):
