@@ -1,0 +1,292 @@
+"""From a folder or manifest to tracks, and a report of what is wrong with them instead of the first failure.
+
+Knows nothing about Ray, and decodes nothing: it looks at names, tables, headers and content digests.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from genre_ray.data import gtzan
+from genre_ray.data.drafts import Draft, Drafts
+from genre_ray.data.faults import Fault, FaultLog, merged, report
+from genre_ray.data.layouts import find_gtzan_level, read_genre_folders, read_gtzan
+from genre_ray.data.listing import Listing, is_uri, list_folder
+from genre_ray.data.manifest import NAMES, read_manifest
+from genre_ray.data.verification import Inspection, inspect
+from genre_ray.errors import CatalogError
+from genre_ray.schema import GENRES, Track
+
+__all__ = ["Catalog", "Fault", "open_catalog"]
+
+Kind = Literal["gtzan", "folders", "manifest"]
+Need = Literal["spectrogram", "features"]
+Sources = Literal["auto", "figures", "audio"]
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """The tracks of a corpus in the order of their ids, its labels in their order, and its faults.
+
+    `kind` is "gtzan" only for GTZAN itself. `digests` maps a track id to the SHA-256 of all that the track has.
+    `duplicate_groups` are ids of tracks that are exact copies of one another.
+    """
+
+    tracks: tuple[Track, ...]
+    labels: tuple[str, ...]
+    faults: tuple[Fault, ...]
+    root: str
+    kind: Kind
+    duplicate_groups: tuple[tuple[str, ...], ...] = ()
+    digests: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.tracks)
+
+    @cached_property
+    def by_id(self) -> Mapping[str, Track]:
+        """Track by id."""
+        return {track.id: track for track in self.tracks}
+
+    def fingerprint(self) -> str:
+        """SHA-256 over ids, labels and content digests: equal for equal data, wherever it lies."""
+        lines = [f"{track.id}\t{track.label}\t{self.digests.get(track.id, '')}" for track in self.tracks]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+    def with_faults(self, faults: Iterable[Fault]) -> "Catalog":
+        """The same tracks with more faults in the report, each kind still listed once."""
+        return replace(self, faults=merged((*self.faults, *faults)))
+
+    def without(self, track_ids: Collection[str]) -> "Catalog":
+        """The catalog less these tracks; a label that loses its last track goes too."""
+        gone = set(track_ids)
+        tracks = tuple(track for track in self.tracks if track.id not in gone)
+        left = {track.label for track in tracks}
+        groups = (tuple(key for key in group if key not in gone) for group in self.duplicate_groups)
+        return replace(
+            self,
+            tracks=tracks,
+            labels=tuple(label for label in self.labels if label in left),
+            duplicate_groups=tuple(group for group in groups if len(group) > 1),
+            digests={key: digest for key, digest in self.digests.items() if key not in gone},
+        )
+
+    def summary(self) -> str:
+        """A few lines: what it is, how many tracks per genre, and what they have."""
+        counts = Counter(track.label for track in self.tracks)
+        has = {
+            "audio": sum(track.audio is not None for track in self.tracks),
+            "a figure": sum(track.figure is not None for track in self.tracks),
+            "a feature row": sum(track.features is not None for track in self.tracks),
+            "a known artist": sum(track.artist is not None for track in self.tracks),
+        }
+        what = {"gtzan": "GTZAN", "folders": "genre folders", "manifest": "manifest"}[self.kind]
+        return "\n".join(
+            (
+                f"{self.root}: {what}, {len(self.tracks)} tracks, {len(self.labels)} genres",
+                "  " + ", ".join(f"{label} {counts[label]}" for label in self.labels),
+                "  " + ", ".join(f"{count} with {noun}" for noun, count in has.items() if count),
+            )
+        )
+
+    def fault_report(self, shown: int = 5) -> str:
+        """Each kind of fault once, with its count, the first `shown` tracks, and what was done."""
+        return report(self.faults, shown)
+
+    def to_json(self) -> dict[str, object]:
+        """Everything but the tracks' content: counts, faults with all their tracks, duplicates, fingerprint."""
+        counts = Counter(track.label for track in self.tracks)
+        return {
+            "root": self.root,
+            "kind": self.kind,
+            "tracks": len(self.tracks),
+            "labels": {label: counts[label] for label in self.labels},
+            "faults": [fault.to_json() for fault in self.faults],
+            "duplicate_groups": [list(group) for group in self.duplicate_groups],
+            "fingerprint": self.fingerprint(),
+        }
+
+
+def open_catalog(
+    root: str | Path,
+    *,
+    need: Collection[Need] = (),
+    verify: bool | None = None,
+    sources: Sources = "auto",
+    labels: Sequence[str] | None = None,
+) -> Catalog:
+    """The corpus at `root`: a folder, a manifest (CSV or Parquet), or a URI of either.
+
+    `need`: tracks that cannot give these are left out and listed; a spectrogram comes from a figure or audio, features
+    from a row or audio. `verify`: look into every file (header and content digest); None means where files are local.
+    `sources`: "figures" leaves audio aside, "audio" leaves figures and rows aside. `labels`: those of a checkpoint;
+    tracks of others are left out. Raises CatalogError if there is nothing that could be a corpus.
+    """
+    log = FaultLog()
+    kind, drafts = _read(str(root), log)
+    for draft in drafts:
+        _keep_sources(draft, sources)
+    found = list(drafts)
+    inspections = inspect(found, verify=not is_uri(str(root)) if verify is None else verify)
+    for draft, seen in zip(found, inspections, strict=True):
+        _drop_damaged(draft, seen, log)
+    _note_missing(found, log)
+    left_out = {draft.id for draft in found if not _usable(draft, need, labels, log)}
+    kept = [pair for pair in zip(found, inspections, strict=True) if pair[0].id not in left_out]
+    if not kept:
+        raise CatalogError(
+            f"{root}: no usable track",
+            found=report(log.faults(left_out)).replace("\n", " "),
+            expected="tracks with "
+            + (" and ".join(need) if need else "audio, a figure or a feature row")
+            + " and a genre",
+            remedy="see the faults above; figures and feature rows can stand in for audio, and the other way round",
+        )
+    if kind != "manifest" and gtzan.is_gtzan([draft.id for draft in found], {str(d.label) for d in found}):
+        kind = "gtzan"
+        for draft, _ in kept:
+            draft.artist = gtzan.artists()[draft.id]
+    groups = _duplicate_groups(kept, gtzan.duplicates() if kind == "gtzan" else ())
+    _note_duplicates(groups, {draft.id: draft.label for draft, _ in kept}, log)
+    return Catalog(
+        tracks=tuple(draft.track() for draft, _ in kept),
+        labels=_ordered({str(draft.label) for draft, _ in kept}, labels),
+        faults=log.faults(left_out),
+        root=str(root),
+        kind=kind,
+        duplicate_groups=groups,
+        digests={draft.id: _digest(draft, seen) for draft, seen in kept},
+    )
+
+
+def _read(root: str, log: FaultLog) -> tuple[Kind, Drafts]:
+    if root.lower().endswith((".csv", ".parquet")):
+        return "manifest", read_manifest(root, log)
+    listing = list_folder(root)
+    for name in listing.unreadable_names:
+        log.add("unreadable-name", name, action="ignored")
+    manifest = next((file for file in listing.files if file.path in NAMES), None)
+    if manifest is not None:
+        listed = {file.path: file for file in listing.files}
+        return "manifest", read_manifest(manifest.source, log, listed=listed)
+    level = find_gtzan_level(listing)
+    drafts = read_genre_folders(listing, log) if level is None else read_gtzan(listing.below(level), log)
+    if not len(drafts):
+        raise _nothing_found(root, listing)
+    return "folders", drafts
+
+
+def _nothing_found(root: str, listing: Listing) -> CatalogError:
+    packed = [file.path for file in listing.files if file.suffix in (".zip", ".tar", ".gz", ".7z", ".rar")]
+    seen = ", ".join(sorted({file.suffix or "no suffix" for file in listing.files})[:8])
+    return CatalogError(
+        f"{root}: nothing that could be a track",
+        found=f"{len(listing.files)} files ({seen})" if listing.files else "an empty folder",
+        expected="genres_original/<genre>/*.wav, images_original/<genre>/*.png or features_30_sec.csv (GTZAN), "
+        "<genre>/**/*.wav (or .mp3, .flac, ...), or a manifest.csv with path,label",
+        remedy=f"unpack {packed[0]} first" if packed else "point to the folder that holds the genre folders",
+    )
+
+
+def _keep_sources(draft: Draft, sources: Sources) -> None:
+    if sources == "figures":
+        draft.audio = None
+    elif sources == "audio":
+        draft.figure = draft.features = None
+
+
+def _drop_damaged(draft: Draft, seen: Inspection, log: FaultLog) -> None:
+    if seen.figure is not None and seen.figure.fault is not None:
+        log.add(seen.figure.fault, draft.id, seen.figure.found)
+        draft.figure = None
+    if seen.audio is not None and seen.audio.fault is not None:
+        log.add(seen.audio.fault, draft.id, seen.audio.found)
+        draft.audio = None
+
+
+def _note_missing(drafts: Sequence[Draft], log: FaultLog) -> None:
+    """A source that some tracks have and others never had; one that is there but damaged is listed under its damage."""
+    damaged = {
+        "figure": {*log.names("unreadable-figure"), *log.names("wrong-size-figure")},
+        "audio": {*log.names("unreadable-audio")},
+        "row": {*log.names("bad-row")},
+    }
+    has = {
+        "figure": {draft.id for draft in drafts if draft.figure is not None},
+        "audio": {draft.id for draft in drafts if draft.audio is not None},
+        "row": {draft.id for draft in drafts if draft.features is not None},
+    }
+    for noun, owners in has.items():
+        for draft in drafts if owners else ():
+            if draft.id not in owners and draft.id not in damaged[noun]:
+                log.add(f"missing-{noun}", draft.id)
+
+
+def _usable(draft: Draft, need: Collection[Need], labels: Sequence[str] | None, log: FaultLog) -> bool:
+    if draft.label is None or (labels is not None and draft.label not in labels):
+        log.add("unknown-label", draft.id, "none" if draft.label is None else repr(draft.label))
+        return False
+    sound = draft.audio is not None
+    able = {
+        "spectrogram": sound or draft.figure is not None,
+        "features": sound or draft.features is not None,
+    }
+    return all(able[noun] for noun in need) and any(able.values())
+
+
+def _ordered(found: set[str], given: Sequence[str] | None) -> tuple[str, ...]:
+    order = given if given is not None else GENRES if found <= set(GENRES) else sorted(found)
+    return tuple(label for label in order if label in found)
+
+
+def _digest(draft: Draft, seen: Inspection) -> str:
+    parts = [draft.figure and seen.figure and seen.figure.digest, draft.audio and seen.audio and seen.audio.digest]
+    total = hashlib.sha256("|".join(part or "" for part in parts).encode())
+    total.update(b"" if draft.features is None else draft.features.tobytes())
+    return total.hexdigest()
+
+
+def _duplicate_groups(
+    kept: Sequence[tuple[Draft, Inspection]], known: Iterable[tuple[str, str]]
+) -> tuple[tuple[str, ...], ...]:
+    """Tracks that share the content of a figure, of audio, or a whole feature row; and known pairs."""
+    leader = {draft.id: draft.id for draft, _ in kept}
+
+    def find(key: str) -> str:
+        while leader[key] != key:
+            key = leader[key]
+        return key
+
+    def join(a: str, b: str) -> None:
+        low, high = sorted((find(a), find(b)))
+        leader[high] = low
+
+    first: dict[object, str] = {}
+    for draft, seen in kept:
+        row = None if draft.features is None else draft.features.tobytes()
+        figure = seen.figure.digest if draft.figure and seen.figure else None
+        audio = seen.audio.digest if draft.audio and seen.audio else None
+        for content in (row, figure, audio):
+            if content is not None:
+                join(first.setdefault(content, draft.id), draft.id)
+    for a, b in known:
+        if a in leader and b in leader:
+            join(a, b)
+    groups: dict[str, list[str]] = {}
+    for key in leader:
+        groups.setdefault(find(key), []).append(key)
+    return tuple(tuple(sorted(group)) for _, group in sorted(groups.items()) if len(group) > 1)
+
+
+def _note_duplicates(groups: Iterable[Sequence[str]], label: Mapping[str, str | None], log: FaultLog) -> None:
+    for group in groups:
+        names = " = ".join(f"{key} ({label[key]})" for key in group)
+        if len({label[key] for key in group}) > 1:
+            action = "kept, each with its own label; counted where they cross a split"
+            log.add("conflicting-duplicate", names, action=action)
+        else:
+            log.add("duplicate", " = ".join(group), action="kept; counted where they cross a split")

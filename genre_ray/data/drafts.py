@@ -1,0 +1,123 @@
+"""Tracks in the making: what each has, gathered from files and tables, joined on the track id.
+
+Knows nothing about which layout the files are in.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genre_ray.data.faults import FaultLog
+from genre_ray.data.listing import File
+from genre_ray.schema import FEATURE_COLUMNS, Track
+
+AUDIO_SUFFIXES = frozenset(
+    (".wav", ".au", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".mp4", ".aif", ".aiff", ".aifc")
+    + (".wma", ".mp2", ".caf", ".webm", ".mka", ".ac3", ".w64")
+)
+"""Files that are taken for audio; whether one can be decoded is found out on opening it."""
+
+FIGURE_SUFFIXES = frozenset({".png"})
+"""Files that may be spectrogram figures. GTZAN's are PNG; a lossy picture has not their colours."""
+
+_NUMBERED = re.compile(r"^(?P<genre>.*?\D)[._-]?(?P<number>\d{5})$")
+
+
+@dataclass(slots=True)
+class Draft:
+    """A track as far as it is known; `label` comes from its folder or table."""
+
+    id: str
+    label: str | None = None
+    audio: File | None = None
+    figure: File | None = None
+    features: NDArray[np.float64] | None = None
+    artist: str | None = None
+    split: str | None = None
+
+    def track(self) -> Track:
+        """The finished noun."""
+        return Track(
+            id=self.id,
+            label=self.label,
+            audio=self.audio.source if self.audio else None,
+            figure=self.figure.source if self.figure else None,
+            features=self.features,
+            artist=self.artist,
+            split=self.split,
+        )
+
+
+class Drafts:
+    """Drafts in the order of their ids; of two files of one kind for a track the first is kept, and both are reported."""
+
+    def __init__(self, log: FaultLog) -> None:
+        self.log = log
+        self._by_id: dict[str, Draft] = {}
+
+    def __iter__(self) -> Iterator[Draft]:
+        return iter([self._by_id[key] for key in sorted(self._by_id)])
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def __contains__(self, track_id: object) -> bool:
+        return track_id in self._by_id
+
+    def at(self, track_id: str, label: str | None) -> Draft:
+        """The draft of that id, made if it is new."""
+        return self._by_id.setdefault(track_id, Draft(track_id, label))
+
+    def add_file(self, track_id: str, label: str | None, file: File) -> None:
+        """Gives a track its audio or figure, by suffix."""
+        draft = self.at(track_id, label)
+        is_audio = file.suffix in AUDIO_SUFFIXES
+        known = draft.audio if is_audio else draft.figure
+        if known is not None:
+            self.log.add(
+                "duplicate-id", track_id, f"{known.path} and {file.path}", action="kept, with the first of them"
+            )
+        elif is_audio:
+            draft.audio = file
+        else:
+            draft.figure = file
+
+
+def track_id(path: str) -> str:
+    """The id of the track that a file belongs to.
+
+    `blues.00000` for GTZAN's `blues/blues00000.png`, `blues.00000.wav` or `blues_00000.wav`; for any other file its path
+    without the suffix.
+    """
+    place = PurePosixPath(path)
+    short = numbered_id(place.stem)
+    if short is not None and (len(place.parts) == 1 or short.startswith(place.parts[0] + ".")):
+        return short
+    return place.with_suffix("").as_posix()
+
+
+def numbered_id(stem: str) -> str | None:
+    """`genre.NNNNN` if the stem is one of the ways in which GTZAN's names are written, None otherwise."""
+    match = _NUMBERED.match(stem)
+    return f"{match['genre'].rstrip('._-')}.{match['number']}" if match else None
+
+
+def feature_row(values: dict[str, object]) -> tuple[NDArray[np.float64] | None, str]:
+    """The 57 features of a table's row in their order, or None and what is wrong with it.
+
+    `values` maps column names to text or numbers. Columns besides FEATURE_COLUMNS are not looked at.
+    """
+    row = np.empty(len(FEATURE_COLUMNS))
+    for place, column in enumerate(FEATURE_COLUMNS):
+        value = values.get(column)
+        try:
+            row[place] = float(value)  # type: ignore[arg-type]  # None and text are what is being tried
+        except (TypeError, ValueError):
+            return None, f"{column} is {value!r}"
+        if not np.isfinite(row[place]):
+            return None, f"{column} is {row[place]}"
+    return row, ""

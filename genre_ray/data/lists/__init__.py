@@ -1,0 +1,1 @@
+"""Facts about GTZAN as package data; README.md names the sources."""

@@ -1,0 +1,75 @@
+"""Tracks from a table `path,label[,artist,split,figure,id]` and feature columns. Knows nothing about folder layouts."""
+
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+
+from genre_ray.data.drafts import FIGURE_SUFFIXES, Draft, Drafts, feature_row, track_id
+from genre_ray.data.faults import FaultLog
+from genre_ray.data.listing import File, is_uri
+from genre_ray.data.tables import read_table
+from genre_ray.errors import CatalogError
+from genre_ray.schema import FEATURE_COLUMNS
+
+NAMES = ("manifest.csv", "manifest.parquet")
+"""A folder that has one of these at its top is read through it."""
+
+
+def read_manifest(manifest: str | Path, log: FaultLog, *, listed: Mapping[str, File] | None = None) -> Drafts:
+    """The tracks of a manifest, a local path or a URI.
+
+    Paths in it are relative to it, absolute, or URIs; `path` may name a figure as well. The id is the column `id`, or
+    comes from the path. `listed` are the files that are known to be below its folder (their sizes are known then).
+    Raises CatalogError if it cannot be read or lacks its columns.
+    """
+    table = read_table(manifest, str(manifest))
+    table.require(("path", "label"))
+    base = str(manifest).rsplit("/", 1)[0] if is_uri(str(manifest)) else str(Path(manifest).expanduser().parent)
+    has_features = any(column in table.columns for column in FEATURE_COLUMNS)
+    if has_features:
+        table.require(FEATURE_COLUMNS)
+    if not table.rows:
+        raise CatalogError(f"{manifest}: no rows", expected="a line for each track below the header")
+    drafts, seen = Drafts(log), set[str]()
+    for number, row in enumerate(table.rows, start=2):
+        cell = {name: _text(row.get(name)) for name in ("path", "figure", "id", "label", "artist", "split")}
+        key = cell["id"] or track_id(cell["path"] or cell["figure"] or "")
+        if not key or key == ".":
+            log.add("missing-audio", f"line {number}", "no path, no figure and no id", action="left out")
+            continue
+        if key in seen:
+            log.add("duplicate-id", key, f"a second row in line {number}", action="kept, with the first of them")
+            continue
+        seen.add(key)
+        draft = drafts.at(key, cell["label"])
+        draft.artist, draft.split = cell["artist"], cell["split"]
+        _add_files(draft, cell, base, listed or {})
+        if has_features:
+            draft.features, wrong = feature_row(row)
+            if draft.features is None:
+                log.add("bad-row", key, wrong)
+    return drafts
+
+
+def _add_files(draft: Draft, cell: Mapping[str, str | None], base: str, listed: Mapping[str, File]) -> None:
+    path, figure = cell["path"], cell["figure"]
+    if path and PurePosixPath(path).suffix.lower() in FIGURE_SUFFIXES and not figure:
+        path, figure = None, path
+    draft.audio = _file(path, base, listed) if path else None
+    draft.figure = _file(figure, base, listed) if figure else None
+
+
+def _file(path: str, base: str, listed: Mapping[str, File]) -> File:
+    known = listed.get(path)
+    if known is not None:
+        return known
+    if is_uri(path):
+        return File(path, path, 0, 0.0)
+    if is_uri(base):
+        return File(path, f"{base}/{path}", 0, 0.0)
+    place = Path(base) / Path(path).expanduser()
+    state = place.stat() if place.is_file() else None
+    return File(path, place, state.st_size if state else 0, state.st_mtime if state else 0.0)
+
+
+def _text(value: object) -> str | None:
+    return (str(value).strip() or None) if value is not None else None
