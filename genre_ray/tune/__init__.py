@@ -1,0 +1,1 @@
+"""Search with Ray Tune and Optuna: `python -m genre_ray.tune`."""

@@ -1,0 +1,300 @@
+"""What a search file may say: data, protocol, base configuration, variants, space, budget, resources.
+
+Knows nothing about Ray or Optuna; refuses what they could not take before anything is started.
+"""
+
+import random
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from genre_ray.config import Config, RunConfig, load_yaml, parse
+from genre_ray.data.protocol import ProtocolConfig
+from genre_ray.errors import ConfigError
+from genre_ray.tune.domains import Choice, Domain, Int, LogInt, Scalar
+
+VARIANT = "variant"
+"""Name of the parameter that chooses among the variants."""
+
+_PROBES = 64
+_UNITS = {"s": 1, "m": 60, "h": 3600}
+
+
+class CorpusConfig(Config):
+    """The embedded corpus, composed when no data is named."""
+
+    tracks_per_genre: int = Field(20, ge=4, le=100_000)
+    """Tracks of each of the ten genres."""
+
+    duration_s: float = Field(10.0, ge=1.0, le=60.0)
+    """Length of a track."""
+
+    seed: int = Field(0, ge=0)
+    """Same seed, same corpus."""
+
+
+class SearchConfig(Config):
+    """How long and for what is searched."""
+
+    metric: Literal["accuracy", "macro_f1", "loss"] = "macro_f1"
+    """Score of a trial, on the validation part, per track."""
+
+    trials: int | None = Field(20, ge=1, le=100_000)
+    """Number of trials; None: until the time budget is spent."""
+
+    time_budget: str | None = None
+    """Time for the trials (the final fit comes after it), such as 90s, 30m or 2h; None: no limit."""
+
+    folds: int = Field(1, ge=1, le=10)
+    """Trainings a trial, on folds of train + validation, scored by their mean; 1: scored on the validation part."""
+
+    concurrency: int | None = Field(None, ge=1)
+    """Trials at a time; None: as many as the cluster has room for."""
+
+    startup_trials: int = Field(10, ge=1)
+    """Random trials before the sampler models what it has seen (given points count)."""
+
+    seed: int = Field(42, ge=0, le=2**32 - 1)
+    """Seeds the sampler."""
+
+    retries: int = Field(2, ge=0, le=10)
+    """How often a trial that raised, ran out of memory or lost its worker is started again from its last state."""
+
+    save_every_s: float = Field(15.0, ge=0.0)
+    """A running trial saves its state this often, so that a lost worker costs no more."""
+
+    @field_validator("time_budget")
+    @classmethod
+    def _readable(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"\d+(\.\d+)?[smh]", value):
+            raise ValueError("write a number and s, m or h, such as 30m")
+        return value
+
+    @model_validator(mode="after")
+    def _ends(self) -> Self:
+        if self.trials is None and self.time_budget is None:
+            raise ValueError("trials and time_budget are both null: the search would never end")
+        return self
+
+    @property
+    def time_budget_s(self) -> float | None:
+        """The time budget in seconds."""
+        return None if self.time_budget is None else float(self.time_budget[:-1]) * _UNITS[self.time_budget[-1]]
+
+
+class AshaConfig(Config):
+    """Asynchronous successive halving (Li et al. 2020): weak trials are stopped early."""
+
+    grace_epochs: int = Field(5, ge=1)
+    """No trial is stopped before this epoch."""
+
+    reduction_factor: int = Field(3, ge=2, le=10)
+    """One in so many trials goes on at each rung."""
+
+
+class ResourceConfig(Config):
+    """What one trial takes."""
+
+    cpus: float = Field(1.0, gt=0)
+    """CPU cores; torch uses as many threads."""
+
+    gpus: float | Literal["auto"] = "auto"
+    """GPUs, fractions allowed; `auto`: a quarter where the cluster has any, else none."""
+
+    workers: int = Field(1, ge=1, le=64)
+    """Data-parallel workers a trial (Ray Train), each with `cpus` and `gpus`."""
+
+
+class RefitConfig(Config):
+    """The final fit, on train + validation with the epochs fixed, scored once on the test part."""
+
+    seeds: tuple[int, ...] = Field((42,), min_length=1)
+    """One fit a seed; several become one checkpoint whose probabilities are averaged."""
+
+    per_variant: bool = False
+    """Fit and score the best trial of every variant, not of the winner only."""
+
+
+class TuneConfig(Config):
+    """A search, as in `tune_configs/*.yaml`."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    """Folder under `--output`."""
+
+    data: str | None = None
+    """Folder, manifest or URI; None: the embedded corpus. `--data` wins."""
+
+    corpus: CorpusConfig = CorpusConfig()
+    """The embedded corpus."""
+
+    protocol: ProtocolConfig
+    """How tracks become train, validation and test part."""
+
+    base: RunConfig = RunConfig()
+    """Every setting that is not searched."""
+
+    variants: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Named partial settings laid over `base`; the search chooses among them by the parameter `variant`."""
+
+    space: dict[str, Domain] = Field(default_factory=dict)
+    """Dotted field of a run (`training.learning_rate`): what may be tried; `<variant>/<field>` for one variant only."""
+
+    points: tuple[dict[str, Scalar], ...] = ()
+    """Known good points, tried first; parameters they leave out are sampled."""
+
+    search: SearchConfig = SearchConfig()
+    """Budget, metric, concurrency."""
+
+    asha: AshaConfig | None = AshaConfig()
+    """Early stopping of weak trials; None: each trial runs to its end."""
+
+    resources: ResourceConfig = ResourceConfig()
+    """What one trial takes."""
+
+    refit: RefitConfig = RefitConfig()
+    """The final fit."""
+
+    @model_validator(mode="after")
+    def _space_fits_the_fields(self) -> Self:
+        for name in self.variants:
+            if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+                raise ValueError(f"variants: {name!r} should be letters, digits, - and _")
+        _check_base(self)
+        _check_space(self)
+        _check_points(self)
+        return self
+
+    def parameters(self, variant: str | None) -> dict[str, Domain]:
+        """The domains that apply to a variant, by parameter name, the common ones first."""
+        common = {name: domain for name, domain in self.space.items() if "/" not in name}
+        own = {name: domain for name, domain in self.space.items() if name.startswith(f"{variant}/")}
+        return common | own
+
+    def resolve(self, params: Mapping[str, Any]) -> RunConfig:
+        """`base`, the chosen variant and `params` as one RunConfig. ConfigError when they do not fit together."""
+        merged = self.base.model_dump(mode="json")
+        variant = params.get(VARIANT)
+        if variant is not None:
+            merged = _merge(merged, self.variants[variant])
+        for name, value in params.items():
+            if name != VARIANT:
+                _assign(merged, name.rsplit("/", 1)[-1], value)
+        return parse(RunConfig, merged, origin=f"parameters {dict(params)}")
+
+
+def load(path: str | Path) -> TuneConfig:
+    """The search file at `path`; ConfigError with file, field, value and remedy when anything in it is wrong."""
+    path = Path(path)
+    data = load_yaml(path)
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: not a mapping", remedy="start from one of tune_configs/*.yaml")
+    return parse(TuneConfig, data, origin=str(path))
+
+
+def _merge(under: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`over` laid on `under`, mapping by mapping; a mapping with another `kind` replaces the one under it."""
+    merged = dict(under)
+    for key, value in over.items():
+        below = merged.get(key)
+        if (
+            isinstance(value, Mapping)
+            and isinstance(below, dict)
+            and value.get("kind", below.get("kind")) == below.get("kind")
+        ):
+            merged[key] = _merge(below, value)
+        else:
+            merged[key] = dict(value) if isinstance(value, Mapping) else value
+    return merged
+
+
+def _assign(tree: dict[str, Any], field: str, value: Any) -> None:
+    *path, last = field.split(".")
+    for part in path:
+        below = tree.get(part)
+        if not isinstance(below, dict):
+            below = tree[part] = {}
+        tree = below
+    tree[last] = value
+
+
+def _check_base(config: TuneConfig) -> None:
+    for variant in config.variants:
+        _require_valid(config, {VARIANT: variant}, f"variants.{variant}")
+
+
+def _check_space(config: TuneConfig) -> None:
+    """Both bounds of each entry alone, then random combinations, so that no trial can be handed an invalid setting."""
+    for name, domain in config.space.items():
+        prefix = name.split("/", 1)[0] if "/" in name else None
+        if prefix is not None and prefix not in config.variants:
+            raise ValueError(
+                f"space.{name}: there is no variant {prefix!r} (known: {', '.join(config.variants) or 'none'})"
+            )
+        for variant in [prefix] if prefix else list(config.variants) or [None]:
+            base = {VARIANT: variant} if variant else {}
+            _require_field(config, base, name)
+            for value in domain.corners():
+                _require_valid(config, base | {name: value}, f"space.{name} = {value!r}")
+    generator = random.Random(0)  # noqa: S311 - probes of the space, not secrets
+    for _ in range(_PROBES if config.space else 0):
+        params: dict[str, Any] = {}
+        if config.variants:
+            params[VARIANT] = generator.choice(list(config.variants))
+        domains = config.parameters(params.get(VARIANT))
+        params |= {name: generator.choice(domain.corners()) for name, domain in domains.items()}
+        _require_valid(config, params, f"space, combination {params}")
+
+
+def _require_field(config: TuneConfig, params: dict[str, Any], name: str) -> None:
+    tree: Any = config.resolve(params).model_dump(mode="json")
+    field = name.rsplit("/", 1)[-1]
+    for part in field.split("."):
+        if not isinstance(tree, dict) or part not in tree:
+            known = f"fields there: {', '.join(tree)}" if isinstance(tree, dict) else "nothing is below it"
+            place = f" for variant {params[VARIANT]}" if params else ""
+            raise ValueError(f"space.{name}: a run has no field {field!r}{place}; {known}")
+        tree = tree[part]
+
+
+def _require_valid(config: TuneConfig, params: dict[str, Any], place: str) -> None:
+    try:
+        config.resolve(params)
+    except ConfigError as error:
+        reason = error.message.split(": ", 1)[-1]
+        raise ValueError(f"{place}: {reason}") from error
+    except ValidationError as error:
+        raise ValueError(f"{place}: {error}") from error
+
+
+def _check_points(config: TuneConfig) -> None:
+    for number, point in enumerate(config.points):
+        variant = point.get(VARIANT)
+        if variant is not None and variant not in config.variants:
+            raise ValueError(
+                f"points[{number}].variant: no variant {variant!r} (known: {', '.join(config.variants) or 'none'})"
+            )
+        domains = config.parameters(str(variant) if variant is not None else None)
+        for name, value in point.items():
+            if name == VARIANT:
+                continue
+            if name not in domains:
+                raise ValueError(
+                    f"points[{number}].{name}: not in the space{f' of variant {variant}' if variant else ''}"
+                )
+            if not _contains(domains[name], value):
+                raise ValueError(
+                    f"points[{number}].{name}: {value!r} lies outside {domains[name].model_dump(by_alias=True)}"
+                )
+
+
+def _contains(domain: Domain, value: Scalar) -> bool:
+    if isinstance(domain, Choice):
+        return any(value == option and type(value) is type(option) for option in domain.options)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    low, high = domain.bounds
+    whole = isinstance(domain, Int | LogInt)
+    return low <= value <= high and (not whole or float(value).is_integer())

@@ -1,0 +1,123 @@
+"""What people see while a search runs: a line a trial, the best so far, the time left.
+
+Knows nothing about training or Optuna's storage.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any, TextIO
+
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+
+from genre_ray.tune.searcher import SCORE, StudySearcher
+
+_QUIET_S = 15.0
+"""A line of progress at least this often while no trial ends."""
+
+
+class SearchProgress(Callback):
+    """Writes a line when a trial ends, and one now and then in between; reads well in a terminal and in a log."""
+
+    def __init__(
+        self,
+        searcher: StudySearcher,
+        *,
+        metric: str,
+        total: int | None,
+        done: int,
+        best: float | None,
+        budget_s: float | None,
+        stream: TextIO,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._searcher = searcher
+        self._metric = metric
+        self._lower_is_better = searcher.mode == "min"
+        self._total = total
+        self._done_before = done
+        self._ended = 0
+        self._best = best
+        self._budget_s = budget_s
+        self._stream = stream
+        self._clock = clock
+        self._started = clock()
+        self._spoke = self._started
+        self._running: dict[str, dict[str, Any]] = {}
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Count it as running."""
+        self._running[trial.trial_id] = {}
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Remember the epoch; speak up when it has been quiet."""
+        self._running[trial.trial_id] = result
+        if self._clock() - self._spoke > _QUIET_S:
+            epochs = ", ".join(
+                f"trial {r['config']['number']} epoch {r['epoch']} {r[SCORE]:.3f}" for r in self._running.values() if r
+            )
+            self._say(f"running: {epochs}")
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """One line with outcome, score and parameters."""
+        result = trial.last_result
+        self._running.pop(trial.trial_id, None)
+        self._ended += 1
+        score = result.get(SCORE)
+        outcome = "diverged" if result.get("diverged") else "done" if result.get("finished") else "stopped early"
+        mark = ""
+        if result.get("finished") and not result.get("diverged") and score is not None and self._improves(score):
+            self._best, mark = score, " *"
+        params = " ".join(
+            f"{name.rsplit('.', 1)[-1]}={_short(value)}" for name, value in trial.config["params"].items()
+        )
+        shown = "-" if score is None else f"{score:.4f}"
+        self._say(f"trial {trial.config['number']} {outcome} at epoch {result.get('epoch')}: {shown}{mark}  {params}")
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """A trial that failed for good: the reason in a line, the search goes on."""
+        self._running.pop(trial.trial_id, None)
+        self._ended += 1
+        lines = str(trial.get_pickled_error() or "worker lost").strip().splitlines()
+        reason = lines[-1] if lines else "unknown error"
+        self._searcher.note_error(trial.trial_id, reason)
+        self._say(f"trial {trial.config['number']} failed: {reason} (full trace: {trial.error_file})")
+
+    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """A trial that is started again."""
+        self._say(f"trial {trial.config['number']} lost its worker or raised; started again from its last saved epoch")
+
+    def _improves(self, score: float) -> bool:
+        if self._best is None:
+            return True
+        return score < self._best if self._lower_is_better else score > self._best
+
+    def _say(self, text: str) -> None:
+        now = self._clock()
+        self._spoke = now
+        done = self._done_before + self._ended
+        count = f"{done}/{self._total}" if self._total is not None else str(done)
+        best = "-" if self._best is None else f"{self._best:.4f}"
+        head = f"[{count} | best {self._metric} {best} | {_clock_text(now - self._started)}{self._left(now)}]"
+        print(head, text, file=self._stream, flush=True)
+
+    def _left(self, now: float) -> str:
+        """Time left by the pace so far, and never more than the budget."""
+        estimates = []
+        if self._total is not None and self._ended:
+            estimates.append((now - self._started) / self._ended * (self._total - self._done_before - self._ended))
+        if self._budget_s is not None:
+            estimates.append(max(0.0, self._budget_s - (now - self._started)))
+        return f", about {_clock_text(min(estimates))} left" if estimates else ""
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _clock_text(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

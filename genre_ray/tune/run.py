@@ -1,0 +1,277 @@
+"""A search from start to finish: data, trials, final fit, report; resumable at any point.
+
+Knows nothing about the command line.
+"""
+
+import json
+import logging
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, TextIO
+
+import optuna
+import ray
+import ray.tune
+import yaml
+from ray.tune.schedulers import ASHAScheduler
+
+from genre_ray.clips import ClipTable
+from genre_ray.connection import connect
+from genre_ray.data.catalog import Catalog, open_catalog
+from genre_ray.data.leaks import Leaks, Split
+from genre_ray.data.pipeline import prepare
+from genre_ray.data.splits import make_splits
+from genre_ray.data.synthesis import compose
+from genre_ray.errors import RunError
+from genre_ray.tune import study as records
+from genre_ray.tune.config import TuneConfig
+from genre_ray.tune.final import Outcome, finish, save_best_so_far
+from genre_ray.tune.folds import trial_parts
+from genre_ray.tune.progress import SearchProgress
+from genre_ray.tune.searcher import SCORE, StudySearcher
+from genre_ray.tune.trainable import TrialTrainable
+
+logger = logging.getLogger(__name__)
+
+TRIALS = "trials"
+_CONFIG = "config.yaml"
+_SPLIT = "split.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """What the trials learn from: the catalog of tracks that could be prepared, their clips, and the split."""
+
+    catalog: Catalog
+    table: ClipTable
+    split: Split
+
+
+def search(
+    config: TuneConfig,
+    *,
+    data: str | None = None,
+    output: Path = Path("results"),
+    resume: bool = False,
+    address: str | None = None,
+    cache: str | None = None,
+    stream: TextIO = sys.stderr,
+) -> Outcome:
+    """Run or go on with the search that `config` describes; returns where everything lies and how it scored.
+
+    Ctrl-C ends the trials, leaves the best model so far in `best/` and raises KeyboardInterrupt; `resume` goes on from
+    there, as after a killed driver. RunError, ConfigError, CatalogError or SplitError when it cannot start.
+    """
+    folder = claim(output, config, resume=resume)
+    if resume:
+        config = _same_search(folder, config)
+    with records.owned(folder), connect(address):
+        (folder / _CONFIG).write_text(yaml.safe_dump(_plain(config), sort_keys=False), encoding="utf-8")
+        corpus = _open_corpus(config, data or config.data, folder, cache, stream)
+        print(f"protocol {corpus.split.describe()}", file=stream, flush=True)
+        try:
+            _run_trials(config, corpus, folder, stream)
+            return finish(config, corpus.catalog, corpus.table, corpus.split, folder, stream)
+        except KeyboardInterrupt:
+            study = records.open_study(folder, config)
+            best = save_best_so_far(config, corpus.catalog, corpus.table, corpus.split, study, folder)
+            where = f"best model so far: {best}" if best else "no trial has saved a state yet"
+            print(f"\nstopped; {where}; go on with --resume", file=stream, flush=True)
+            raise
+
+
+def claim(output: Path, config: TuneConfig, *, resume: bool) -> Path:
+    """The folder of this search: a new one (`name`, `name-2`, ...), or the newest that exists when resuming."""
+    existing = [folder for folder in _candidates(output, config.name) if (folder / _CONFIG).exists()]
+    if resume:
+        if not existing:
+            raise RunError(
+                f"nothing to resume: there is no search {config.name} in {output}",
+                found=", ".join(sorted(p.name for p in output.glob("*") if (p / _CONFIG).exists()))
+                or "no search at all",
+                remedy="leave --resume out to start it, or name its --config and --output",
+            )
+        return existing[-1]
+    taken = [folder for folder in _candidates(output, config.name) if folder.exists()]
+    folder = output / (config.name if not taken else f"{config.name}-{_number(taken[-1], config.name) + 1}")
+    folder.mkdir(parents=True)
+    return folder
+
+
+def _candidates(output: Path, name: str) -> list[Path]:
+    folders = [output / name, *output.glob(f"{name}-*")]
+    return sorted((f for f in folders if _number(f, name)), key=lambda f: _number(f, name))
+
+
+def _number(folder: Path, name: str) -> int:
+    """1 for `name`, n for `name-n`, 0 for anything else."""
+    if folder.name == name:
+        return 1
+    tail = folder.name.removeprefix(f"{name}-")
+    return int(tail) if tail.isdecimal() else 0
+
+
+def _same_search(folder: Path, config: TuneConfig) -> TuneConfig:
+    """The given file when it differs from the stored one in budget and resources only; RunError otherwise."""
+    stored = yaml.safe_load((folder / _CONFIG).read_text(encoding="utf-8"))
+    given = _plain(config)
+    free = {"search", "resources", "refit", "data"}
+    changed = [key for key in given if key not in free and given[key] != stored.get(key)]
+    if changed:
+        raise RunError(
+            f"{folder} was started with another configuration",
+            found=f"differences in {', '.join(changed)}",
+            expected="the same file; search, resources and refit may change",
+            remedy=f"resume with --config {folder / _CONFIG}, or leave --resume out to start a new search",
+        )
+    return config
+
+
+def _plain(config: TuneConfig) -> dict[str, Any]:
+    plain: dict[str, Any] = config.model_dump(mode="json", by_alias=True)
+    return plain
+
+
+def _open_corpus(config: TuneConfig, data: str | None, folder: Path, cache: str | None, stream: TextIO) -> Corpus:
+    if data is None:
+        data = str(_embedded_corpus(config, stream))
+    inputs = config.preparation()
+    need = [name for name, part in (("spectrogram", inputs.spectrogram), ("features", inputs.features)) if part]
+    catalog = open_catalog(data, need=need)  # type: ignore[arg-type]
+    prepared = prepare(catalog, inputs, cache=cache)
+    catalog = prepared.catalog
+    print(catalog.summary(), file=stream)
+    report = catalog.fault_report()
+    if report:
+        print(report, file=stream)
+    return Corpus(catalog, prepared.load(), _fixed_split(config, catalog, folder))
+
+
+def _embedded_corpus(config: TuneConfig, stream: TextIO) -> Path:
+    corpus = config.corpus
+    root = Path(os.environ.get("GENRE_RAY_CACHE", Path.home() / ".cache" / "genre_ray")) / "corpora"
+    name = f"embedded-{corpus.tracks_per_genre}x{corpus.duration_s:g}s-{corpus.seed}"
+    print(
+        f"no data named: composing the embedded corpus ({10 * corpus.tracks_per_genre} tracks)", file=stream, flush=True
+    )
+    return compose(
+        root / name, tracks_per_genre=corpus.tracks_per_genre, duration_s=corpus.duration_s, seed=corpus.seed
+    )
+
+
+def _fixed_split(config: TuneConfig, catalog: Catalog, folder: Path) -> Split:
+    """The split of this search, written down once: a file that breaks later must not move tracks between the parts."""
+    path = folder / _SPLIT
+    if path.exists():
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        known = set(catalog.by_id)
+        if stored["fingerprint"] != catalog.fingerprint() and not known.intersection(stored["test"]):
+            raise RunError(f"{folder} was started on other data", remedy="name the same --data as before")
+        return Split(
+            name=stored["name"],
+            leaks=Leaks(**stored["leaks"]),
+            **{part: tuple(t for t in stored[part] if t in known) for part in ("train", "validation", "test")},
+        )
+    split = make_splits(catalog, config.protocol)[0]
+    stored = {
+        "name": split.name,
+        "fingerprint": catalog.fingerprint(),
+        "leaks": split.leaks.to_json(),
+        "train": split.train,
+        "validation": split.validation,
+        "test": split.test,
+    }
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(stored, indent=1), encoding="utf-8")
+    temporary.replace(path)
+    return split
+
+
+def _run_trials(config: TuneConfig, corpus: Corpus, folder: Path, stream: TextIO) -> None:
+    study = records.open_study(folder, config)
+    lost = records.recover(study)
+    records.enqueue_points(study, config)
+    done = records.finished(study)
+    remaining = None if config.search.trials is None else config.search.trials - len(done)
+    if lost or done:
+        print(f"resuming: {len(done)} trials are finished, {len(lost)} go on from their last saved epoch", file=stream)
+    if remaining is not None and remaining <= 0:
+        return
+    searcher = StudySearcher(study, config)
+    best = records.ranking(study)[:1]
+    progress = SearchProgress(
+        searcher,
+        metric=config.search.metric,
+        total=config.search.trials,
+        done=len(done),
+        best=best[0].value if best else None,
+        budget_s=config.search.time_budget_s,
+        stream=stream,
+    )
+    # The test part stays on this side: what is not handed over cannot leak.
+    seen = corpus.table.part(corpus.split.train + corpus.split.validation)
+    trainable = ray.tune.with_parameters(
+        TrialTrainable,
+        table=seen,
+        parts=trial_parts(corpus.catalog, corpus.split, folds=config.search.folds, seed=config.search.seed),
+        labels=corpus.catalog.labels,
+        tune_config=_plain(config),
+        trials_folder=str((folder / TRIALS).resolve()),
+    )
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C must reach `search`, which writes the best so far
+    tuner = ray.tune.Tuner(
+        ray.tune.with_resources(trainable, resources(config)),
+        tune_config=ray.tune.TuneConfig(
+            search_alg=searcher,
+            scheduler=_scheduler(config, study),
+            num_samples=-1 if remaining is None else remaining,
+            max_concurrent_trials=config.search.concurrency,
+            time_budget_s=config.search.time_budget_s,
+            reuse_actors=True,
+            trial_dirname_creator=lambda trial: trial.config["folder"],
+            trial_name_creator=lambda trial: trial.config["folder"],
+        ),
+        run_config=ray.tune.RunConfig(
+            name=TRIALS,
+            storage_path=str(folder.resolve()),
+            failure_config=ray.tune.FailureConfig(max_failures=config.search.retries),
+            checkpoint_config=ray.tune.CheckpointConfig(num_to_keep=1, checkpoint_at_end=True),
+            callbacks=[progress],
+            verbose=0,
+        ),
+    )
+    tuner.fit()
+
+
+def resources(config: TuneConfig) -> dict[str, float]:
+    """CPUs and GPUs of one trial; `auto` takes a quarter of a GPU where the cluster has one."""
+    gpus = config.resources.gpus
+    if gpus == "auto":
+        gpus = 0.25 if ray.cluster_resources().get("GPU", 0) >= 1 else 0.0
+    return {"cpu": config.resources.cpus, "gpu": gpus}
+
+
+def _scheduler(config: TuneConfig, study: optuna.Study) -> ASHAScheduler | None:
+    """ASHA that remembers the trials of before an interruption, fed from the study."""
+    if config.asha is None:
+        return None
+    mode = "min" if config.search.metric == "loss" else "max"
+    longest = config.longest_training()
+    scheduler = ASHAScheduler(
+        time_attr="epoch",
+        metric=SCORE,
+        mode=mode,
+        max_t=longest,
+        grace_period=min(config.asha.grace_epochs, longest),
+        reduction_factor=config.asha.reduction_factor,
+        stop_last_trials=False,
+    )
+    for trial in records.finished(study):
+        past: Any = SimpleNamespace(trial_id=f"past-{trial.number}")
+        scheduler.on_trial_add(None, past)
+        for epoch, score in sorted(trial.intermediate_values.items()):
+            scheduler.on_trial_result(None, past, {"epoch": epoch, SCORE: score})
+    return scheduler

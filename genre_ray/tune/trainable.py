@@ -1,0 +1,158 @@
+"""A trial: one epoch of training a step, on tracks that lie in the object store.
+
+Knows nothing about Optuna, or how parameters are chosen.
+"""
+
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray.tune
+from ray.tune.result import SHOULD_CHECKPOINT
+
+from genre_ray.clips import ClipTable
+from genre_ray.errors import DivergedError
+from genre_ray.training import EpochResult, Fitted, Trainer
+from genre_ray.tune.config import TuneConfig
+from genre_ray.tune.searcher import SCORE
+
+logger = logging.getLogger(__name__)
+
+Parts = Sequence[tuple[Sequence[str], Sequence[str]]]
+"""Train and validation track ids, one pair a fold."""
+
+
+class TrialTrainable(ray.tune.Trainable):
+    """Trains one configuration, on one validation part or on several folds in step with each other.
+
+    Actors are reused: the next trial in the same process skips starting Python and importing torch.
+    """
+
+    def setup(
+        self,
+        config: dict[str, Any],
+        *,
+        table: ClipTable,
+        parts: Parts,
+        labels: Sequence[str],
+        tune_config: dict[str, Any],
+        trials_folder: str,
+    ) -> None:
+        """Cut the folds once for this process and begin the trial."""
+        self._tune_config = TuneConfig.model_validate(tune_config)
+        self._labels = tuple(labels)
+        self._trials_folder = trials_folder
+        self._folds = [(table.part(train), table.part(validation)) for train, validation in parts]
+        self._begin(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take the next trial in this warm process."""
+        self._begin(new_config)
+        return True
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        run = self._tune_config.resolve(config["params"])
+        threads = max(1, int(self._tune_config.resources.cpus))
+        self._trainers = [
+            Trainer(run, train, validation, labels=self._labels, threads=threads) for train, validation in self._folds
+        ]
+        self._last: dict[str, Any] | None = None
+        self._saved_at = time.monotonic()
+        for folder in config["resumes"]:
+            if self._continue_from(Path(self._trials_folder) / folder):
+                break
+
+    def _continue_from(self, folder: Path) -> bool:
+        """Go on from the newest readable state of an earlier trial; a state cut short by a crash is passed over."""
+        for saved in sorted(folder.glob("checkpoint_*"), reverse=True):
+            try:
+                self.load_checkpoint(str(saved))
+            except Exception as error:  # any damage is possible after a crash, and none of it may end the trial
+                logger.warning("%s cannot be resumed from (%s); trying an earlier state", saved, error)
+            else:
+                return True
+        return False
+
+    def step(self) -> dict[str, Any]:
+        """One epoch of every fold; the mean of their figures."""
+        if self._last is not None and self._last["finished"]:
+            return self._last  # resumed from its last epoch: only the report was lost
+        try:
+            for trainer in self._trainers:
+                if not trainer.finished:
+                    trainer.run_epoch()
+        except DivergedError as error:
+            logger.warning("%s: %s", self.trial_name, error)
+            return self._penalty()
+        self._last = self._summary()
+        return self._with_checkpoint_request(self._last)
+
+    def _summary(self) -> dict[str, Any]:
+        results = [trainer.history[-1] for trainer in self._trainers]
+        kept = [_kept(trainer) for trainer in self._trainers]
+        finished = all(trainer.finished for trainer in self._trainers)
+        figures = {name: _mean(results, name) for name in _FIGURES}
+        score = float(np.mean([getattr(result, f"validation_{self._tune_config.search.metric}") for result in kept]))
+        return {
+            **figures,
+            SCORE: score,
+            "epoch": max(result.epoch for result in results),
+            "kept_epoch": round(float(np.mean([result.epoch for result in kept]))),
+            "finished": finished,
+            "diverged": False,
+            "done": finished,
+        }
+
+    def _penalty(self) -> dict[str, Any]:
+        """A finite score, since a NaN would leave the study with a trial that never ends."""
+        worst = 10.0 * np.log(len(self._labels)) if self._tune_config.search.metric == "loss" else 0.0
+        epoch = self._last["epoch"] + 1 if self._last else 1
+        return {SCORE: float(worst), "epoch": epoch, "finished": True, "diverged": True, "done": True}
+
+    def _with_checkpoint_request(self, result: dict[str, Any]) -> dict[str, Any]:
+        due = time.monotonic() - self._saved_at >= self._tune_config.search.save_every_s
+        if due or result["finished"]:
+            self._saved_at = time.monotonic()
+            return {**result, SHOULD_CHECKPOINT: True}
+        return result
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """The state of every fold's trainer."""
+        for number, trainer in enumerate(self._trainers):
+            trainer.save(Path(checkpoint_dir) / f"fold-{number}")
+
+    def load_checkpoint(self, checkpoint_dir: str | None) -> None:
+        """Go on where `save_checkpoint` left off."""
+        assert checkpoint_dir is not None
+        for number, trainer in enumerate(self._trainers):
+            trainer.load(Path(checkpoint_dir) / f"fold-{number}")
+        self._last = self._summary()
+
+    def fitted(self) -> list[Fitted]:
+        """The models as they stand, one a fold."""
+        return [trainer.fitted() for trainer in self._trainers]
+
+
+_FIGURES = (
+    "train_loss",
+    "train_accuracy",
+    "validation_loss",
+    "validation_accuracy",
+    "validation_macro_f1",
+    "learning_rate",
+)
+
+
+def _kept(trainer: Trainer) -> EpochResult:
+    """The epoch whose weights the trainer keeps: the last, or the one of the lowest validation loss so far."""
+    if trainer.config.training.keep == "last":
+        return trainer.history[-1]
+    return min(trainer.history, key=lambda result: (result.validation_loss, result.epoch))
+
+
+def _mean(results: Sequence[EpochResult], name: str) -> float | None:
+    values = [getattr(result, name) for result in results]
+    return None if any(value is None for value in values) else float(np.mean(values))
