@@ -270,6 +270,14 @@ def parse(kind: type[C], data: Any, *, origin: str) -> C:
 
 def load_yaml(path: Path) -> Any:
     """The content of a YAML file; ConfigError names the file and line of a syntax error or a duplicate key."""
+    documents = load_yaml_documents(path)
+    if len(documents) > 1:
+        raise ConfigError(f"{path}: holds {len(documents)} YAML documents", expected="one", remedy="split it at ---")
+    return documents[0] if documents else None
+
+
+def load_yaml_documents(path: Path) -> list[Any]:
+    """The documents of a YAML file, which `---` separates; ConfigError as for `load_yaml`."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -277,7 +285,7 @@ def load_yaml(path: Path) -> Any:
             f"{path}: cannot be read", found=str(error), remedy="give the path of a YAML file in UTF-8"
         ) from error
     try:
-        return yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader that refuses duplicates
+        return list(yaml.load_all(text, Loader=_UniqueKeyLoader))  # noqa: S506 - a SafeLoader that refuses duplicates
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML", found=str(error).replace("\n", " ")) from error
 
@@ -288,6 +296,8 @@ class _UniqueKeyLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
             key = self.construct_object(key_node, deep=True)
             if key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
