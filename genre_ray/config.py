@@ -285,7 +285,8 @@ def load_yaml_documents(path: Path) -> list[Any]:
             f"{path}: cannot be read", found=str(error), remedy="give the path of a YAML file in UTF-8"
         ) from error
     try:
-        return list(yaml.load_all(text, Loader=_UniqueKeyLoader))  # noqa: S506 - a SafeLoader that refuses duplicates
+        # a SafeLoader that refuses duplicates
+        return list(yaml.load_all(text, Loader=_UniqueKeyLoader))
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML", found=str(error).replace("\n", " ")) from error
 
