@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from genre_ray.config import Config, RunConfig, load_yaml, parse
+from genre_ray.config import Config, InputConfig, RunConfig, load_yaml, parse
 from genre_ray.data.protocol import ProtocolConfig
 from genre_ray.errors import ConfigError
 from genre_ray.tune.domains import Choice, Domain, Int, LogInt, Scalar
@@ -163,6 +163,7 @@ class TuneConfig(Config):
             if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
                 raise ValueError(f"variants: {name!r} should be letters, digits, - and _")
         _check_base(self)
+        _check_extraction(self)
         _check_space(self)
         _check_points(self)
         return self
@@ -173,6 +174,31 @@ class TuneConfig(Config):
         own = {name: domain for name, domain in self.space.items() if name.startswith(f"{variant}/")}
         return common | own
 
+    def runs(self) -> tuple[RunConfig, ...]:
+        """`base` under each variant, or alone when there are none."""
+        return tuple(self.resolve({VARIANT: variant}) for variant in self.variants) or (self.base,)
+
+    def preparation(self) -> InputConfig:
+        """What has to be extracted from the tracks so that every trial finds what it needs."""
+        runs = self.runs()
+        pictures = [run.inputs.spectrogram for run in runs if run.inputs.spectrogram is not None]
+        features = [run.inputs.features for run in runs if run.inputs.features is not None]
+        return InputConfig(
+            clip=runs[0].inputs.clip,
+            spectrogram=pictures[0] if pictures else None,
+            features=features[0] if features else None,
+        )
+
+    def longest_training(self) -> int:
+        """The most epochs that any trial may take."""
+        searched = [
+            int(value)  # type: ignore[arg-type]
+            for name, domain in self.space.items()
+            if name.rsplit("/", 1)[-1] == "training.epochs"
+            for value in domain.corners()
+        ]
+        return max([run.training.epochs for run in self.runs()] + searched)
+
     def resolve(self, params: Mapping[str, Any]) -> RunConfig:
         """`base`, the chosen variant and `params` as one RunConfig. ConfigError when they do not fit together."""
         merged = self.base.model_dump(mode="json")
@@ -182,7 +208,7 @@ class TuneConfig(Config):
         for name, value in params.items():
             if name != VARIANT:
                 _assign(merged, name.rsplit("/", 1)[-1], value)
-        return parse(RunConfig, merged, origin=f"parameters {dict(params)}")
+        return parse(RunConfig, merged, origin="run")
 
 
 def load(path: str | Path) -> TuneConfig:
@@ -225,6 +251,30 @@ def _check_base(config: TuneConfig) -> None:
         _require_valid(config, {VARIANT: variant}, f"variants.{variant}")
 
 
+_EXTRACTION = ("inputs.clip", "inputs.spectrogram.form", "inputs.spectrogram.size")
+
+
+def _check_extraction(config: TuneConfig) -> None:
+    """Tracks are prepared once for all trials, so what is extracted from them cannot be searched."""
+    for name in config.space:
+        field = name.rsplit("/", 1)[-1]
+        if field.startswith(_EXTRACTION):
+            raise ValueError(
+                f"space.{name}: tracks are prepared once for a whole search, so {field} cannot be searched;"
+                " set it in base and run one search for each value"
+            )
+    seen = {
+        (run.inputs.clip, run.inputs.spectrogram.form, run.inputs.spectrogram.size)
+        for run in config.runs()
+        if run.inputs.spectrogram is not None
+    }
+    if len(seen) > 1:
+        raise ValueError(
+            "variants: inputs.clip, inputs.spectrogram.form and inputs.spectrogram.size must be the same in all"
+            " variants of one search; run one search for each"
+        )
+
+
 def _check_space(config: TuneConfig) -> None:
     """Both bounds of each entry alone, then random combinations, so that no trial can be handed an invalid setting."""
     for name, domain in config.space.items():
@@ -263,7 +313,7 @@ def _require_valid(config: TuneConfig, params: dict[str, Any], place: str) -> No
     try:
         config.resolve(params)
     except ConfigError as error:
-        reason = error.message.split(": ", 1)[-1]
+        reason = error.message.replace("run: ", "")
         raise ValueError(f"{place}: {reason}") from error
     except ValidationError as error:
         raise ValueError(f"{place}: {error}") from error

@@ -1,7 +1,8 @@
 """Between Ray Tune and the study: asks Optuna for trials, tells it each epoch and how each trial ended.
 
 Ray's own OptunaSearch tells a trial that ASHA stopped as complete and leaves a NaN trial running for ever; here the
-first is pruned, and the second never arises, since a diverged trial reports a finite penalty. Knows nothing about training.
+first is pruned, and the second never arises, since a diverged trial reports a finite penalty. Knows nothing about
+training.
 """
 
 import logging

@@ -3,6 +3,7 @@
 Knows nothing about Ray or training.
 """
 
+import warnings
 from typing import Any
 
 import optuna
@@ -39,10 +40,13 @@ def sampler(config: TuneConfig, finished: int) -> optuna.samplers.TPESampler:
 
     `group` keeps the parameters of different variants apart; `constant_liar` spreads trials that run side by side.
     """
-    return optuna.samplers.TPESampler(
-        seed=(config.search.seed + 7919 * finished) % 2**32,
-        multivariate=True,
-        group=True,
-        constant_liar=True,
-        n_startup_trials=config.search.startup_trials,
-    )
+    with warnings.catch_warnings():
+        # `group` has been marked experimental since Optuna 2.8.
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.samplers.TPESampler(
+            seed=(config.search.seed + 7919 * finished) % 2**32,
+            multivariate=True,
+            group=True,
+            constant_liar=True,
+            n_startup_trials=config.search.startup_trials,
+        )

@@ -132,7 +132,7 @@ def ranking(study: optuna.Study) -> list[FrozenTrial]:
 
 
 def table(study: optuna.Study) -> pd.DataFrame:
-    """Every trial as a row: trial_id, state, score, epochs, seconds, started, ended, its parameters as `config.<name>`."""
+    """Every trial as a row: trial_id, state, score, epochs, seconds, started, ended, parameters as `config.<name>`."""
     rows = []
     replaced = superseded(study)
     for trial in study.trials:

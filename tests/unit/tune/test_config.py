@@ -1,0 +1,130 @@
+"""Search files: what is accepted, and that each mistake is refused with file, field, value and remedy."""
+
+from pathlib import Path
+
+import pytest
+
+from genre_ray.config import parse
+from genre_ray.errors import ConfigError
+from genre_ray.tune.config import TuneConfig, load
+
+BASE = {"name": "t", "protocol": {"name": "paper"}}
+
+
+def config(**parts: object) -> TuneConfig:
+    return parse(TuneConfig, BASE | parts, origin="file.yaml")
+
+
+def refused(match: str, **parts: object) -> None:
+    with pytest.raises(ConfigError, match=match):
+        config(**parts)
+
+
+def test_misspelt_key_is_refused_and_the_known_keys_are_named() -> None:
+    with pytest.raises(ConfigError) as caught:
+        config(base={"training": {"lerning_rate": 0.1}})
+    assert "file.yaml: base.training.lerning_rate" in str(caught.value)
+    assert "learning_rate" in (caught.value.remedy or "")
+
+
+def test_value_out_of_range_names_field_and_value() -> None:
+    refused(r"base\.training\.epochs: .*greater than or equal to 1 \(value 0\)", base={"training": {"epochs": 0}})
+
+
+@pytest.mark.parametrize("kind", ["grid_search", "sample_from", "randn", "qloguniform", "quniform", "randint"])
+def test_domains_that_optuna_cannot_take_are_refused_with_what_to_use(kind: str) -> None:
+    refused(f"{kind} is not something Optuna can search: use ", space={"training.epochs": {kind: [1, 2]}})
+
+
+def test_space_names_a_field_that_runs_have() -> None:
+    refused("a run has no field 'training.rate'", space={"training.rate": {"uniform": [0, 1]}})
+
+
+def test_both_bounds_of_the_space_are_checked_against_the_field() -> None:
+    refused(r"space\.training\.learning_rate = 2\.0", space={"training.learning_rate": {"loguniform": [1e-4, 2.0]}})
+    refused(r"space\.model\.dropout = -0\.1", space={"model.dropout": {"uniform": [-0.1, 0.5]}})
+
+
+def test_bounds_in_the_wrong_order_are_refused() -> None:
+    refused("lower bound below its upper bound", space={"model.dropout": {"uniform": [0.5, 0.1]}})
+
+
+def test_combinations_that_do_not_fit_together_are_refused() -> None:
+    refused(
+        "exceeds the 334 columns",
+        space={"training.augment.crop_columns": {"choice": [None, 400]}},
+    )
+
+
+def test_choices_are_scalars() -> None:
+    refused(r"space", space={"model.hidden": {"choice": [[1, 2], [3, 4]]}})
+
+
+def test_what_is_extracted_from_tracks_cannot_be_searched() -> None:
+    refused("prepared once for a whole search", space={"inputs.spectrogram.form": {"choice": ["plot", "figure"]}})
+    variants = {
+        "a": {"inputs": {"spectrogram": {"form": "plot"}}},
+        "b": {"inputs": {"spectrogram": {"form": "figure"}}},
+    }
+    refused("must be the same in all", variants=variants)
+
+
+def test_points_lie_in_the_space() -> None:
+    space = {"model.dropout": {"uniform": [0.1, 0.5]}}
+    refused(r"points\[0\]\.model\.dropout: 0\.9 lies outside", space=space, points=[{"model.dropout": 0.9}])
+    refused(r"points\[0\]\.model\.hidden: not in the space", space=space, points=[{"model.hidden": 64}])
+
+
+def test_a_search_without_end_is_refused() -> None:
+    refused("would never end", search={"trials": None, "time_budget": None})
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90.0), ("30m", 1800.0), ("1.5h", 5400.0)])
+def test_time_budget_is_read_in_seconds(text: str, seconds: float) -> None:
+    assert config(search={"time_budget": text}).search.time_budget_s == seconds
+
+
+def test_time_budget_without_unit_is_refused() -> None:
+    refused("such as 30m", search={"time_budget": "30"})
+
+
+def test_variant_is_laid_over_the_base_and_a_new_kind_replaces_the_model() -> None:
+    both = config(
+        base={"training": {"epochs": 3}},
+        variants={"flat": {"model": {"kind": "mlp", "width": 64}, "inputs": {"spectrogram": None}}},
+    )
+    run = both.resolve({"variant": "flat", "training.learning_rate": 0.5})
+    assert (run.model.kind, run.training.epochs, run.training.learning_rate) == ("mlp", 3, 0.5)
+    assert run.inputs.spectrogram is None
+
+
+def test_parameters_of_a_variant_are_only_its_own_and_the_common_ones() -> None:
+    both = config(
+        variants={"a": {}, "b": {"model": {"kind": "mlp"}, "inputs": {"spectrogram": None}}},
+        space={"training.learning_rate": {"loguniform": [1e-4, 1e-2]}, "b/model.width": {"choice": [64, 128]}},
+    )
+    assert set(both.parameters("a")) == {"training.learning_rate"}
+    assert set(both.parameters("b")) == {"training.learning_rate", "b/model.width"}
+    assert both.resolve({"variant": "b", "b/model.width": 64}).model.model_dump()["width"] == 64
+
+
+def test_preparation_covers_every_variant() -> None:
+    both = config(variants={"flat": {"model": {"kind": "mlp"}, "inputs": {"spectrogram": None}}, "whole": {}})
+    assert both.preparation().spectrogram is not None
+    assert both.preparation().features is not None
+
+
+def test_longest_training_includes_what_is_searched() -> None:
+    assert config(space={"training.epochs": {"int": [5, 90]}}).longest_training() == 90
+
+
+def test_duplicate_key_in_a_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "twice.yaml"
+    path.write_text("name: a\nprotocol: {name: paper}\nname: b\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="given twice"):
+        load(path)
+
+
+def test_missing_file_names_its_path(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.yaml: cannot be read"):
+        load(tmp_path / "none.yaml")
