@@ -14,6 +14,7 @@ GenreRayError
 │   ├── CheckpointDamagedError
 │   └── CheckpointFormatError
 └── RunError                 a search or an evaluation that cannot start or go on
+    └── DivergedError        a fit whose loss is no longer a number
 
 Each error says what was found, what was expected, and the remedy.
 """
@@ -117,3 +118,7 @@ class CheckpointFormatError(CheckpointError):
 
 class RunError(GenreRayError):
     """A search or an evaluation cannot start, or cannot be resumed."""
+
+
+class DivergedError(RunError):
+    """The training loss became infinite or not a number; a search penalises the trial and goes on."""

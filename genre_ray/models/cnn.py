@@ -1,0 +1,106 @@
+"""The convolutional network over the spectrogram. Knows nothing about features or training.
+
+Shapes: B batch, C channels, H rows (frequency), W columns (time), D hidden width, L labels.
+
+    x_BCHW -> stage -> stage -> ... -> pooling -> dense D -> ReLU -> dropout -> dense L
+    stage:  [conv 3x3 -> (batch norm) -> ReLU] x convs_per_stage -> (+ input) -> max pool 2x2
+
+The report's CNN of 14 layers is stages=5, convs_per_stage=1, batch_norm=False, pooling="flatten":
+five times convolution and pooling, flatten, dense, dropout, dense.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from genre_ray.config import CnnConfig
+from genre_ray.errors import ConfigError
+from genre_ray.models.network import Network
+
+
+class Cnn(Network):
+    """Stages of convolution and pooling, then two dense layers; the first one's output is the embedding."""
+
+    def __init__(self, config: CnnConfig, *, picture_shape: tuple[int, int, int], n_labels: int) -> None:
+        super().__init__()
+        channels, rows, columns = picture_shape
+        if min(rows, columns) >> config.stages == 0:
+            raise ConfigError(
+                f"model.stages: {config.stages} stages halve a picture of {rows} x {columns} to nothing",
+                expected=f"at most {min(rows, columns).bit_length() - 1} stages",
+                remedy="take fewer stages, or a larger picture or crop",
+            )
+        widths = [min(config.width << stage, config.max_width) for stage in range(config.stages)]
+        self.stages = nn.Sequential(
+            *(Stage(i, o, config) for i, o in zip([channels, *widths[:-1]], widths, strict=True))
+        )
+        self.pooling = Pooling(config.pooling)
+        pooled = {
+            "flatten": widths[-1] * (rows >> config.stages) * (columns >> config.stages),
+            "mean": widths[-1],
+            "mean_max": 2 * widths[-1],
+        }[config.pooling]
+        self.hidden = nn.Linear(pooled, config.hidden)
+        self.activation = nn.ReLU()
+        self.dropout = nn.Dropout(config.dropout)
+        self.output = nn.Linear(config.hidden, n_labels)
+        self.embedding_width = config.hidden
+        self.picture_shape = picture_shape
+
+    def embed(self, spectrogram: Tensor | None, features: Tensor | None = None) -> Tensor:
+        """(B, D) from (B, C, H, W)."""
+        assert spectrogram is not None
+        pooled_BP = self.pooling(self.stages(spectrogram))
+        embedding_BD: Tensor = self.activation(self.hidden(pooled_BP))
+        return embedding_BD
+
+    def forward(self, spectrogram: Tensor | None, features: Tensor | None = None) -> Tensor:
+        """Logits (B, L)."""
+        logits_BL: Tensor = self.output(self.dropout(self.embed(spectrogram, features)))
+        return logits_BL
+
+
+class Stage(nn.Module):
+    """3 x 3 convolutions with ReLU, then pooling by 2; residual: the input is added before the last ReLU."""
+
+    def __init__(self, channels: int, width: int, config: CnnConfig) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for i in range(config.convs_per_stage):
+            # A bias before batch normalisation would be subtracted again.
+            layers.append(nn.Conv2d(channels if i == 0 else width, width, 3, padding=1, bias=not config.batch_norm))
+            layers += [nn.BatchNorm2d(width)] if config.batch_norm else []
+            layers += [nn.ReLU()] if i < config.convs_per_stage - 1 else []
+        self.convolutions = nn.Sequential(*layers)
+        self.shortcut: nn.Module | None = None
+        if config.residual:
+            self.shortcut = nn.Identity() if channels == width else nn.Conv2d(channels, width, 1)
+        self.activation = nn.ReLU()
+        self.pool = nn.MaxPool2d(2)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """(B, width, H // 2, W // 2)."""
+        y_BCHW = self.convolutions(x_BCHW)
+        if self.shortcut is not None:
+            y_BCHW = y_BCHW + self.shortcut(x_BCHW)
+        # ReLU and max pooling commute; after the pooling ReLU has a quarter of the work.
+        pooled_BCHW: Tensor = self.activation(self.pool(y_BCHW))
+        return pooled_BCHW
+
+
+class Pooling(nn.Module):
+    """The last feature map as a vector: all of it, its mean, or mean and maximum over time and frequency."""
+
+    def __init__(self, form: str) -> None:
+        super().__init__()
+        self.form = form
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """(B, C * H * W), (B, C) or (B, 2 * C)."""
+        if self.form == "flatten":
+            return x_BCHW.flatten(1)
+        mean_BC = x_BCHW.mean(dim=(2, 3))
+        return mean_BC if self.form == "mean" else torch.cat([mean_BC, x_BCHW.amax(dim=(2, 3))], dim=1)
+
+    def extra_repr(self) -> str:
+        """What `print(model)` shows in the brackets."""
+        return self.form

@@ -1,0 +1,149 @@
+"""One part of a corpus as tensors on a device, and the batches made of it there. Knows nothing about models.
+
+Shapes: N clips of the part, B batch, C channels, H rows, W columns, F features, L labels.
+"""
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from genre_ray.augment import Choices, gather, mask, mixup
+from genre_ray.clips import ClipTable
+from genre_ray.preprocessing import Preprocessor, normalise
+
+_GPU_SHARE = (
+    0.5  # of the free GPU memory may go to the corpus; a larger one stays on the host and is sent batch by batch
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingBatch:
+    """What one step of training takes: `spectrogram` (B, C, H, W), `features` (B, F), soft `targets` (B, L)."""
+
+    spectrogram: Tensor | None
+    features: Tensor | None
+    targets: Tensor
+
+    def take(self, rows: Tensor) -> "TrainingBatch":
+        """The samples at `rows`."""
+        return TrainingBatch(
+            spectrogram=None if self.spectrogram is None else self.spectrogram[rows],
+            features=None if self.features is None else self.features[rows],
+            targets=self.targets[rows],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DevicePart:
+    """N clips as tensors: `pictures` uint8 (N, C, H, W), `features` float32 (N, F) scaled, `targets` int64 (N,).
+
+    Pictures stay 8 bit: only the crop of a batch becomes float32. `tracks` names the track of each clip.
+    """
+
+    device: torch.device
+    tracks: NDArray[np.str_]
+    pictures: Tensor | None
+    features: Tensor | None
+    targets: Tensor
+    mean: Tensor | None
+    scale: Tensor | None
+    n_labels: int
+
+    @classmethod
+    def of(cls, table: ClipTable, preprocessor: Preprocessor, device: torch.device) -> Self:
+        """The clips of `table`, with the statistics of the fitted `preprocessor`. Nothing is copied on a CPU."""
+        pictures = features = mean = scale = None
+        if preprocessor.mean_ is not None and preprocessor.scale_ is not None and table.spectrogram is not None:
+            pictures = _place(as_tensor(table.spectrogram), device)
+            mean, scale = (as_tensor(part).to(device) for part in (preprocessor.mean_, preprocessor.scale_))
+        if preprocessor.feature_state_ is not None and table.features is not None:
+            features = as_tensor(preprocessor.scale_features(table.features)).to(device)
+        targets = torch.from_numpy(preprocessor.targets(table)).to(device)
+        return cls(
+            device=device,
+            tracks=table.track,
+            pictures=pictures,
+            features=features,
+            targets=targets,
+            mean=mean,
+            scale=scale,
+            n_labels=len(preprocessor.labels),
+        )
+
+    def __len__(self) -> int:
+        """Number of clips."""
+        return len(self.tracks)
+
+    @property
+    def picture_shape(self) -> tuple[int, int, int] | None:
+        """(C, H, W) of a whole clip."""
+        if self.pictures is None:
+            return None
+        _, channels, rows, columns = self.pictures.shape
+        return channels, rows, columns
+
+    @property
+    def n_features(self) -> int | None:
+        """Width of a feature row."""
+        return None if self.features is None else self.features.shape[1]
+
+    def training_batch(
+        self, rows: Tensor, choices: Choices, *, crop_columns: int | None, label_smoothing: float
+    ) -> TrainingBatch:
+        """The clips at `rows` (B,), augmented: crop, noise, mixup over the whole batch, masks."""
+        spectrogram = features = None
+        if self.pictures is not None:
+            place = self.pictures.device
+            start = None if choices.crop_start is None else choices.crop_start.to(place)
+            spectrogram = self._normalised(gather(self.pictures, rows.to(place), start, crop_columns))
+        if self.features is not None:
+            features = self.features[rows]
+            features = features if choices.noise is None else features + choices.noise
+        targets = _soft(self.targets[rows], self.n_labels, label_smoothing)
+        if choices.mix is not None:
+            spectrogram = None if spectrogram is None else mixup(spectrogram, choices.mix)
+            features = None if features is None else mixup(features, choices.mix)
+            targets = mixup(targets, choices.mix)
+        if spectrogram is not None:
+            spectrogram = mask(spectrogram, choices.time_masks, choices.frequency_masks)
+        return TrainingBatch(spectrogram=spectrogram, features=features, targets=targets)
+
+    def batches(self, size: int) -> Iterator[tuple[Tensor | None, Tensor | None]]:
+        """Whole clips in order, normalised, without augmentation."""
+        for start in range(0, len(self), size):
+            rows = slice(start, start + size)
+            spectrogram = None if self.pictures is None else self._normalised(self.pictures[rows])
+            yield spectrogram, None if self.features is None else self.features[rows]
+
+    def _normalised(self, pictures: Tensor) -> Tensor:
+        assert self.mean is not None
+        assert self.scale is not None
+        pictures = pictures.to(self.device, non_blocking=True)
+        return normalise(pictures.to(torch.float32, memory_format=torch.channels_last), self.mean, self.scale)
+
+
+def as_tensor(array: NDArray[np.generic]) -> Tensor:
+    """A tensor over the memory of `array`, which may be read-only (Ray's object store): it is only ever read."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(array)
+
+
+def _place(pictures: Tensor, device: torch.device) -> Tensor:
+    if device.type != "cuda":
+        return pictures
+    free, _ = torch.cuda.mem_get_info(device)
+    return pictures.to(device) if pictures.nbytes <= _GPU_SHARE * free else pictures
+
+
+def _soft(targets: Tensor, n_labels: int, smoothing: float) -> Tensor:
+    """One-hot targets (B, L) with `smoothing` spread evenly over all labels (Szegedy et al. 2016)."""
+    off = smoothing / n_labels
+    soft = torch.full((len(targets), n_labels), off, device=targets.device)
+    return soft.scatter_(1, targets[:, None], 1 - smoothing + off)

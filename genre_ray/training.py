@@ -1,0 +1,333 @@
+"""One fit: the Trainer runs epochs and can stop, be saved, and go on as if it had never stopped.
+
+Knows nothing about Ray, files of tracks, or checkpoints for users. What it can do: Adam and AdamW, four schedules,
+label smoothing, mixup, SpecAugment, random crops, weight averaging, gradient clipping, early stopping, the last or the
+best epoch, bfloat16 on a GPU, and a slice of each batch as one of several data-parallel workers.
+
+Randomness: each epoch has its own generators, derived from (seed, stream, epoch); nothing depends on what ran before.
+"""
+
+import copy
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from genre_ray import metrics, models
+from genre_ray.augment import Choices
+from genre_ray.batches import even_batches, shard_rows
+from genre_ray.clips import ClipTable
+from genre_ray.config import RunConfig
+from genre_ray.device import open_device
+from genre_ray.errors import ConfigError, DivergedError, RunError
+from genre_ray.fitted import EpochResult, Fitted
+from genre_ray.optimisation import Schedule, WeightAverage, build_optimizer
+from genre_ray.preprocessing import Preprocessor
+from genre_ray.scoring import clip_probabilities, track_means
+from genre_ray.tensors import DevicePart
+
+__all__ = ["EpochResult", "Fitted", "Trainer", "fit"]
+
+_STATE_FILE = "trainer.pt"
+_ORDER, _AUGMENT, _DROPOUT = 1, 2, 3  # streams of random numbers
+
+
+def fit(
+    config: RunConfig,
+    train: ClipTable,
+    validation: ClipTable | None = None,
+    *,
+    labels: Sequence[str],
+    report: Callable[[EpochResult], None] | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+) -> Fitted:
+    """Fit to the end, telling `report` each epoch. Errors as Trainer and `run_epoch`."""
+    trainer = Trainer(config, train, validation, labels=labels, device=device, threads=threads)
+    while not trainer.finished:
+        result = trainer.run_epoch()
+        if report is not None:
+            report(result)
+    return trainer.fitted()
+
+
+class Trainer:
+    """A fit, one epoch at a time.
+
+    `shard` is (rank, size): this worker takes its slice of each global batch, in the one global order, and `wrap` puts
+    the network into what averages the gradients (DistributedDataParallel). Without dropout and batch normalisation, size
+    workers give the losses of one. The preprocessor is fitted on `train` alone.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        train: ClipTable,
+        validation: ClipTable | None,
+        *,
+        labels: Sequence[str],
+        device: str = "auto",
+        threads: int | None = None,
+        shard: tuple[int, int] = (0, 1),
+        wrap: Callable[[nn.Module], nn.Module] | None = None,
+    ) -> None:
+        _require_usable(config, train, validation, shard)
+        self.config, self.labels = config, tuple(labels)
+        self.device = open_device(device, threads=threads)
+        self.preprocessor = Preprocessor(config.inputs, labels).fit(train)
+        self._shard = shard
+        self._train = DevicePart.of(train, self.preprocessor, self.device)
+        self._validation = (
+            None
+            if validation is None or not len(validation)
+            else DevicePart.of(validation, self.preprocessor, self.device)
+        )
+        self.n_features = self._train.n_features
+        self.picture_shape = self._train.picture_shape
+        if self.picture_shape is not None and config.training.augment.crop_columns is not None:
+            self.picture_shape = (*self.picture_shape[:2], config.training.augment.crop_columns)
+        self.model = self._build().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._module = self.model if wrap is None else wrap(self.model)
+        self._optimizer = build_optimizer(self.model, config.training)
+        self._batches = even_batches(len(self._train), config.training.batch_size)
+        self._schedule = Schedule(config.training, len(self._batches) * config.training.epochs)
+        decay = config.training.average_decay
+        self._average = None if decay is None else WeightAverage(self.model, decay)
+        self._best: dict[str, Tensor] | None = None
+        self._best_loss, self._stale, self._step = math.inf, 0, 0
+        self.history: list[EpochResult] = []
+
+    @property
+    def epoch(self) -> int:
+        """Epochs done."""
+        return len(self.history)
+
+    @property
+    def finished(self) -> bool:
+        """All epochs are done, or early stopping has lost its patience."""
+        training = self.config.training
+        stopped = training.early_stopping and self._stale >= training.patience
+        return self.epoch >= training.epochs or stopped
+
+    def run_epoch(self) -> EpochResult:
+        """One pass over the training part and one over the validation part. DivergedError: the loss is not finite."""
+        if self.finished:
+            raise RunError("the fit is finished", found=f"{self.epoch} epochs", remedy="take fitted()")
+        started = time.perf_counter()
+        loss, accuracy = self._train_epoch()
+        if not math.isfinite(loss):
+            raise DivergedError(
+                f"the training loss is {loss} in epoch {self.epoch + 1}",
+                expected="a finite loss",
+                remedy="lower training.learning_rate, or set training.gradient_clip to 1.0",
+            )
+        validation = self._validate()
+        self._keep(loss, validation[0])
+        result = EpochResult(
+            epoch=self.epoch + 1,
+            train_loss=loss,
+            train_accuracy=accuracy,
+            validation_loss=validation[0],
+            validation_accuracy=validation[1],
+            validation_macro_f1=validation[2],
+            learning_rate=self._schedule.rate(self._step - 1),
+            seconds=time.perf_counter() - started,
+        )
+        self.history.append(result)
+        return result
+
+    def fitted(self) -> Fitted:
+        """The network with the weights that `training.keep` and `training.average_decay` ask for."""
+        model = self._build()
+        weights = self._best if self._best is not None else self._current_weights()
+        model.load_state_dict({name: value.cpu() for name, value in weights.items()})
+        return Fitted(
+            config=self.config,
+            labels=self.labels,
+            preprocessor=self.preprocessor,
+            model=model.eval(),
+            history=list(self.history),
+            picture_shape=self.picture_shape,
+            n_features=self.n_features,
+        )
+
+    def save(self, directory: str | Path) -> None:
+        """Write all that `load` needs to go on bit by bit into `directory`, under a temporary name first."""
+        state = {
+            "model_config": self.config.model.model_dump_json(),
+            "step": self._step,
+            "model": self.model.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "schedule": self._schedule.state(),
+            "average": None if self._average is None else self._average.state(),
+            "best": self._best,
+            "best_loss": self._best_loss,
+            "stale": self._stale,
+            "history": [asdict(result) for result in self.history],
+        }
+        target = Path(directory) / _STATE_FILE
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_suffix(f".{os.getpid()}.tmp")
+        torch.save(state, temporary)
+        temporary.replace(target)
+
+    def load(self, directory: str | Path) -> None:
+        """Go on from what `save` wrote. RunError when it is missing, damaged, or of another network."""
+        state = _read_state(Path(directory) / _STATE_FILE, self.device)
+        if state["model_config"] != self.config.model.model_dump_json():
+            raise RunError(
+                f"the saved fit in {directory} is of another network",
+                found=state["model_config"],
+                expected=self.config.model.model_dump_json(),
+                remedy="resume with the config it was started with",
+            )
+        self._step = state["step"]
+        self.model.load_state_dict(state["model"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._schedule.restore(state["schedule"])
+        if self._average is not None and state["average"] is not None:
+            self._average.restore(state["average"])
+        self._best, self._best_loss, self._stale = state["best"], state["best_loss"], state["stale"]
+        self.history = [EpochResult(**result) for result in state["history"]]
+
+    def _build(self) -> models.Network:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.config.training.seed)
+            return models.build(
+                self.config.model,
+                picture_shape=self.picture_shape,
+                n_features=self.n_features,
+                n_labels=len(self.labels),
+            )
+
+    def _generator(self, stream: int) -> np.random.Generator:
+        return np.random.default_rng([self.config.training.seed, stream, self.epoch])
+
+    def _train_epoch(self) -> tuple[float, float]:
+        order = torch.from_numpy(self._generator(_ORDER).permutation(len(self._train))).to(self.device)
+        choices = Choices.draw(
+            len(self._train),
+            self.config.training.augment,
+            self._generator(_AUGMENT),
+            picture_shape=self._train.picture_shape,
+            n_features=self._train.n_features,
+        ).to(self.device)
+        totals = torch.zeros(2, device=self.device)  # loss and hits: read once an epoch, so that a GPU never waits
+        gpus = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=gpus):
+            torch.manual_seed(int(self._generator(_DROPOUT + self._shard[0]).integers(2**63)))
+            self._module.train()
+            for start, stop in self._batches:
+                totals += self._train_step(order[start:stop], choices.rows(start, stop))
+        if self._shard[1] > 1 and torch.distributed.is_initialized():
+            torch.distributed.all_reduce(totals)
+        loss, hits = (totals / len(self._train)).tolist()
+        return loss, hits
+
+    def _train_step(self, rows: Tensor, choices: Choices) -> Tensor:
+        """One step; the summed loss and the hits of this worker's slice as a tensor (2,)."""
+        training = self.config.training
+        batch = self._train.training_batch(
+            rows, choices, crop_columns=training.augment.crop_columns, label_smoothing=training.label_smoothing
+        )
+        weights = torch.ones(len(rows), device=self.device)
+        if self._shard[1] > 1:
+            own, weights = shard_rows(len(rows), self._shard, self.device)
+            batch = batch.take(own)
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._schedule.rate(self._step)
+        self._optimizer.zero_grad(set_to_none=True)
+        with self._autocast():
+            logits = self._module(batch.spectrogram, batch.features)
+        losses = -(batch.targets * logits.float().log_softmax(dim=1)).sum(dim=1) * weights
+        # The workers' gradients are averaged: times size, that is the mean over the global batch for any slices.
+        (losses.sum() * (self._shard[1] / len(rows))).backward()
+        if training.gradient_clip is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), training.gradient_clip)
+        self._optimizer.step()
+        self._step += 1
+        if self._average is not None:
+            self._average.update()
+        hits = ((logits.argmax(dim=1) == batch.targets.argmax(dim=1)) * weights).sum()
+        return torch.stack([losses.detach().sum(), hits])
+
+    def _autocast(self) -> torch.autocast:
+        wanted = self.config.training.precision == "bfloat16" and self.device.type == "cuda"
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=wanted)
+
+    def _validate(self) -> tuple[float | None, float | None, float | None]:
+        """Loss, accuracy and macro F1 over tracks, with the averaged weights where there are some."""
+        if self._validation is None:
+            return None, None, None
+        model = self.model
+        if self._average is not None:
+            model = copy.deepcopy(self.model)
+            model.load_state_dict(self._average.weights())
+        model.eval()
+        parts = []
+        with torch.inference_mode(), self._autocast():
+            for spectrogram, features in self._validation.batches(512 if self.device.type == "cuda" else 32):
+                parts.append(clip_probabilities(model, spectrogram, features, self.config.training.augment))
+        clips: NDArray[np.float32] = torch.cat(parts).cpu().numpy()
+        _, probabilities, first = track_means(self._validation.tracks, clips)
+        targets = self._validation.targets.cpu().numpy()[first]
+        loss = metrics.log_loss(probabilities, targets) if np.isfinite(probabilities).all() else math.nan
+        return loss, metrics.accuracy(probabilities, targets), metrics.macro_f1(probabilities, targets)
+
+    def _keep(self, train_loss: float, validation_loss: float | None) -> None:
+        """Tell the schedule, count epochs without gain, and set the best weights aside."""
+        # A refit on all tracks has no validation part: its training loss then drives the plateau.
+        self._schedule.epoch_done(train_loss if validation_loss is None else validation_loss)
+        if validation_loss is None:
+            return
+        if validation_loss < self._best_loss:
+            self._best_loss, self._stale = validation_loss, 0
+            if self.config.training.keep == "best":
+                self._best = {name: value.clone() for name, value in self._current_weights().items()}
+        else:
+            self._stale += 1
+
+    def _current_weights(self) -> dict[str, Tensor]:
+        return self.model.state_dict() if self._average is None else self._average.weights()
+
+
+def _require_usable(config: RunConfig, train: ClipTable, validation: ClipTable | None, shard: tuple[int, int]) -> None:
+    training = config.training
+    if len(train) < 2:
+        raise RunError("too few clips to train on", found=str(len(train)), expected="at least 2")
+    if (validation is None or not len(validation)) and (training.early_stopping or training.keep == "best"):
+        key = "training.early_stopping" if training.early_stopping else "training.keep: best"
+        raise ConfigError(
+            f"{key} needs a validation part",
+            found="none",
+            remedy="give a validation part, or set training.early_stopping to false and training.keep to last",
+        )
+    crop, pictures = training.augment.crop_columns, train.spectrogram
+    if crop is not None and pictures is not None and crop > pictures.shape[3]:
+        raise ConfigError(
+            f"training.augment.crop_columns: {crop} columns do not fit into the clips",
+            found=f"clips of {pictures.shape[3]} columns",
+            remedy="take a smaller crop or longer clips",
+        )
+    rank, size = shard
+    if not 0 <= rank < size:
+        raise ConfigError(f"shard {shard} is not a rank and a size", expected="0 <= rank < size")
+
+
+def _read_state(path: Path, device: torch.device) -> dict[str, Any]:
+    try:
+        # weights_only: tensors and plain values, no code (the file may have come over shared storage).
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    except FileNotFoundError as error:
+        raise RunError(f"there is no saved fit at {path}", remedy="start the fit anew") from error
+    except Exception as error:  # torch raises RuntimeError, EOFError, UnpicklingError, ... for damage
+        raise RunError(f"the saved fit {path} cannot be read", found=str(error).splitlines()[0]) from error
+    return state
