@@ -10,7 +10,6 @@ from typing import Any, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from genre_ray import analysis, audio, features, spectrogram
 from genre_ray.clips import ClipTable
 from genre_ray.config import FeatureConfig, InputConfig, SpectrogramConfig
 from genre_ray.errors import NotFittedError, TrackError
@@ -58,6 +57,8 @@ def _missing(track: Track, inputs: InputConfig, picture_ready: bool) -> TrackErr
 
 
 def _from_ready_parts(track: Track, inputs: InputConfig) -> Clip:
+    from genre_ray import spectrogram
+
     picture = None
     if inputs.spectrogram is not None and track.figure is not None:
         if inputs.spectrogram.form == "figure":
@@ -69,6 +70,9 @@ def _from_ready_parts(track: Track, inputs: InputConfig) -> Clip:
 
 
 def _from_audio(track: Track, inputs: InputConfig) -> Iterator[Clip]:
+    # Here and not at the top: who has figures and rows (most workers, the ingress) never waits for numba and the decoders.
+    from genre_ray import analysis, audio, features
+
     assert track.audio is not None
     config = inputs.spectrogram
     for index, (start_s, samples) in enumerate(audio.read_clips(track.audio, clip=inputs.clip, track=track.id)):
@@ -85,6 +89,8 @@ def _from_audio(track: Track, inputs: InputConfig) -> Iterator[Clip]:
 
 
 def _picture(samples: NDArray[np.float32], config: SpectrogramConfig) -> NDArray[np.uint8]:
+    from genre_ray import spectrogram
+
     if config.form == "figure":
         return spectrogram.picture_from_audio(samples, size=config.size)
     return spectrogram.from_audio(samples, form=config.form)
