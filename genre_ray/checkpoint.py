@@ -68,8 +68,9 @@ def save(
     """Write the checkpoint, whole or not at all, and return `path` (a URI such as s3://bucket/key will do).
 
     `weights` are the shares of the members in the mean, equal when None; `temperature` divides the logarithm of that
-    mean (see `genre_ray.inference`). `data` names corpus, fingerprint, protocol, leaks and tracks. `half` stores matrices
-    as float16, which halves the size. CheckpointError when members do not fit together or a weight is not finite.
+    mean (see `genre_ray.inference`). `data` names corpus, fingerprint, protocol, leaks and tracks. `half` stores
+    matrices as float16, which halves the size. CheckpointError when members do not fit together or a weight is not
+    finite.
     """
     shares = _shares(members, weights)
     inputs = _common_inputs(members)

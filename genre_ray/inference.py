@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from genre_ray.calibration import temper
+from genre_ray.calibration import fit_temperature, temper
 from genre_ray.checkpoint import Checkpoint, open_checkpoint
 from genre_ray.clips import ClipTable
 from genre_ray.config import AugmentConfig, InputConfig
@@ -27,6 +27,8 @@ from genre_ray.models import Network, fold_batch_norm
 from genre_ray.preprocessing import Preprocessor, extract
 from genre_ray.schema import N_MELS, Batch, Clip, ClipPrediction, Prediction, Track
 from genre_ray.scoring import clip_embeddings, clip_probabilities, track_means
+
+__all__ = ["Member", "Predictor", "fit_temperature"]
 
 _CHUNK = 16  # clips of a long track in memory at once
 

@@ -63,8 +63,8 @@ class Trainer:
     """A fit, one epoch at a time.
 
     `shard` is (rank, size): this worker takes its slice of each global batch, in the one global order, and `wrap` puts
-    the network into what averages the gradients (DistributedDataParallel). Without dropout and batch normalisation, size
-    workers give the losses of one. The preprocessor is fitted on `train` alone.
+    the network into what averages the gradients (DistributedDataParallel). Without dropout and batch normalisation,
+    size workers give the losses of one. The preprocessor is fitted on `train` alone.
     """
 
     def __init__(
