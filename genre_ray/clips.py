@@ -18,9 +18,9 @@ from genre_ray.schema import Clip
 class ClipTable:
     """N clips of one canonical form, in a fixed order.
 
-    `track`, `label` are str arrays (N,), the label "" where unknown; `index` int32 (N,) and `start_s` float64 (N,) place
-    the clip in its track. `spectrogram` is uint8 (N, C, H, W) or None, `features` float64 (N, 57) or None. The arrays may
-    be read-only views of Ray's object store.
+    `track`, `label` are str arrays (N,), the label "" where unknown; `index` int32 (N,) and `start_s` float64 (N,)
+    place the clip in its track. `spectrogram` is uint8 (N, C, H, W) or None, `features` float64 (N, 57) or None. The
+    arrays may be read-only views of Ray's object store.
     """
 
     track: NDArray[np.str_]
@@ -69,7 +69,10 @@ class ClipTable:
         return self.take(np.flatnonzero(np.isin(self.track, list(tracks))))
 
     def to_arrow(self) -> pa.Table:
-        """One row a clip; spectrogram and features as fixed-size lists, the picture's shape in the schema metadata."""
+        """One row a clip: spectrogram as fixed-size binary, its shape in the schema metadata; features as lists.
+
+        Binary, since Parquet reads a picture thirty times as fast as the list of its pixels.
+        """
         columns: dict[str, pa.Array] = {
             "track": pa.array(self.track.tolist(), pa.string()),
             "label": pa.array(self.label.tolist(), pa.string()),
@@ -80,9 +83,11 @@ class ClipTable:
         if self.spectrogram is not None:
             shape = self.spectrogram.shape[1:]
             metadata["spectrogram_shape"] = ",".join(str(n) for n in shape)
-            columns["spectrogram"] = _fixed_size(self.spectrogram.reshape(len(self), -1))
+            columns["spectrogram"] = _binary(self.spectrogram.reshape(len(self), -1))
         if self.features is not None:
-            columns["features"] = _fixed_size(self.features)
+            columns["features"] = pa.FixedSizeListArray.from_arrays(
+                pa.array(self.features.ravel()), self.features.shape[1]
+            )
         table: pa.Table = pa.table(columns)
         return table.replace_schema_metadata(metadata)
 
@@ -92,7 +97,7 @@ class ClipTable:
         shape = (table.schema.metadata or {}).get(b"spectrogram_shape")
         picture = features = None
         if shape is not None:
-            picture = _matrix(table["spectrogram"]).reshape(-1, *(int(n) for n in shape.decode().split(",")))
+            picture = _pixels(table["spectrogram"]).reshape(-1, *(int(n) for n in shape.decode().split(",")))
         if "features" in table.column_names:
             features = _matrix(table["features"])
         return cls(
@@ -105,12 +110,22 @@ class ClipTable:
         )
 
 
-def _fixed_size(matrix: NDArray[Any]) -> pa.Array:
-    return pa.FixedSizeListArray.from_arrays(pa.array(matrix.ravel()), matrix.shape[1])
+def _binary(matrix: NDArray[np.uint8]) -> pa.Array:
+    pixels = pa.py_buffer(np.ascontiguousarray(matrix))
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(matrix.shape[1]), len(matrix), [None, pixels])
+
+
+def _pixels(column: pa.ChunkedArray) -> NDArray[np.uint8]:
+    chunk = _one_chunk(column)
+    width = column.type.byte_width
+    values = np.frombuffer(chunk.buffers()[1], dtype=np.uint8)
+    return values[chunk.offset * width : (chunk.offset + len(chunk)) * width].reshape(-1, width)
 
 
 def _matrix(column: pa.ChunkedArray) -> NDArray[Any]:
-    chunk = column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
-    width = column.type.list_size
-    values: NDArray[Any] = chunk.flatten().to_numpy(zero_copy_only=False)
-    return values.reshape(-1, width)
+    values: NDArray[Any] = _one_chunk(column).flatten().to_numpy(zero_copy_only=False)
+    return values.reshape(-1, column.type.list_size)
+
+
+def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
+    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
