@@ -16,9 +16,9 @@ from genre_ray.data.listing import File
 from genre_ray.schema import FEATURE_COLUMNS, Track
 
 AUDIO_SUFFIXES = frozenset(
-    (".wav", ".au", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".mp4", ".aif", ".aiff", ".aifc")
-    + (".wma", ".mp2", ".caf", ".webm", ".mka", ".ac3", ".w64")
-)
+    f".{name}"
+    for name in ("wav", "au", "flac", "ogg", "oga", "opus", "mp3", "mp2", "m4a", "aac", "mp4", "aif", "aiff", "aifc")
+) | {".wma", ".caf", ".webm", ".mka", ".ac3", ".w64"}
 """Files that are taken for audio; whether one can be decoded is found out on opening it."""
 
 FIGURE_SUFFIXES = frozenset({".png"})
@@ -53,7 +53,7 @@ class Draft:
 
 
 class Drafts:
-    """Drafts in the order of their ids; of two files of one kind for a track the first is kept, and both are reported."""
+    """Drafts in the order of their ids; of two files of a kind for one track the first is kept, and both reported."""
 
     def __init__(self, log: FaultLog) -> None:
         self.log = log
@@ -90,8 +90,8 @@ class Drafts:
 def track_id(path: str) -> str:
     """The id of the track that a file belongs to.
 
-    `blues.00000` for GTZAN's `blues/blues00000.png`, `blues.00000.wav` or `blues_00000.wav`; for any other file its path
-    without the suffix.
+    `blues.00000` for GTZAN's `blues/blues00000.png`, `blues.00000.wav` or `blues_00000.wav`; for any other file its
+    path without the suffix.
     """
     place = PurePosixPath(path)
     short = numbered_id(place.stem)

@@ -29,8 +29,8 @@ MEANINGS: dict[str, str] = {
 class Fault:
     """One kind of fault: which tracks have it (all of them), what was found, and what was done about it.
 
-    `tracks` holds track ids; names of files or folders where there is no track; "a = b" for copies. `left_out` are those of them that
-    are not in the catalog because of it.
+    `tracks` holds track ids; names of files or folders where there is no track; "a = b" for copies. `left_out` are
+    those of them that are not in the catalog.
     """
 
     kind: str

@@ -17,7 +17,7 @@ FEATURES_TABLE = "features_30_sec.csv"
 
 
 def find_gtzan_level(listing: Listing) -> str | None:
-    """The folder below the root that holds GTZAN's parts ("" is the root itself), or None; an only folder is looked into."""
+    """The folder that holds GTZAN's parts ("" is the root itself), or None; an only folder is looked into."""
     folders, files = set(listing.folders), {file.path for file in listing.files}
     top = [folder for folder in listing.folders if "/" not in folder]
     levels = ["", "Data"] + [f"{folder}{below}" for folder in top[:1] if len(top) == 1 for below in ("", "/Data")]
