@@ -27,7 +27,7 @@ from genre_ray.report.page import (
     versions,
     write_pair,
 )
-from genre_ray.report.runs import Pooled, RunResult, WrongTrack, pool, summary_of, worst_tracks
+from genre_ray.report.runs import FaultLike, Pooled, RunResult, WrongTrack, pool, summary_of, worst_tracks
 
 _KEYS = (("train", "training"), ("valid", "validation"), ("third", ""))
 
@@ -39,13 +39,13 @@ def write_report(
     runs: Sequence[RunResult],
     config: Mapping[str, Any],
     data: Mapping[str, Any] | None = None,
-    faults: Sequence[Mapping[str, Any]] = (),
+    faults: Sequence[FaultLike] = (),
     notes: Sequence[str] = (),
 ) -> Path:
     """Write the report of `runs`, several folds or training seeds of one configuration, and return the page's path.
 
     `path` is the page (`*.html`) or a folder for `report.html`; the JSON lies beside it. `data` are facts about the
-    corpus (name, fingerprint, ...), `faults` its fault report (`Fault.to_json`), `config` the resolved configuration,
+    corpus (name, fingerprint, ...), `faults` its fault report (`Catalog.faults`), `config` the resolved configuration,
     `notes` sentences that a reader of the scores must know. ValueError when there are no runs or their labels differ.
     """
     if not runs or any(run.scores.labels != runs[0].scores.labels for run in runs):
@@ -72,7 +72,7 @@ def write_report(
         "per_genre": [{name: getattr(row, name) for name in row.__slots__} for row in pooled.per_genre],
         "worst_tracks": [{name: getattr(track, name) for name in track.__slots__} for track in wrong],
         "data": dict(data or {}),
-        "faults": list(faults),
+        "faults": [{"kind": f.kind, "tracks": list(f.tracks), "detail": f.detail, "action": f.action} for f in faults],
         "config": dict(config),
         "versions": versions(),
     }
@@ -276,13 +276,12 @@ def _mistakes_section(scores: Scores, wrong: Sequence[WrongTrack]) -> Section:
     return Section("mistakes", "Mistakes", "", f'<div class="grid2 uneven">{pairs}{tracks}</div>')
 
 
-def _data_section(data: Mapping[str, Any], faults: Sequence[Mapping[str, Any]]) -> Section:
+def _data_section(data: Mapping[str, Any], faults: Sequence[FaultLike]) -> Section:
     items = []
     for fault in faults:
-        names = [str(name) for name in fault.get("tracks", ())]
-        shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        shown = ", ".join(fault.tracks[:5]) + (f" and {len(fault.tracks) - 5} more" if len(fault.tracks) > 5 else "")
         items.append(
-            f"<li><b>{len(names)} × {text(fault['kind'])}</b>: {text(fault['detail'])}; {text(fault['action'])}"
+            f"<li><b>{len(fault.tracks)} × {text(fault.kind)}</b>: {text(fault.detail)}; {text(fault.action)}"
             f"<small>{text(shown)}</small></li>"
         )
     listed = f'<ul class="faults">{"".join(items)}</ul>' if items else "<p class=lead>No faults were found.</p>"

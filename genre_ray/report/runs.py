@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +63,19 @@ class RunResult:
             targets=np.array(data["targets"], dtype=np.int64),
             probabilities=np.array(data["probabilities"], dtype=np.float64),
         )
+
+
+class FaultLike(Protocol):
+    """One kind of fault of a corpus, as `genre_ray.data.faults.Fault` has it."""
+
+    @property
+    def kind(self) -> str: ...  # noqa: D102 - said by the class
+    @property
+    def tracks(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
+    def detail(self) -> str: ...  # noqa: D102
+    @property
+    def action(self) -> str: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from genre_ray import metrics, report
+from genre_ray.data.faults import Fault
 from genre_ray.report import axes
 from genre_ray.report.runs import pool, summary_of, worst_tracks
 from genre_ray.schema import GENRES
@@ -94,7 +95,7 @@ def written(runs: list[report.RunResult], tmp_path_factory: pytest.TempPathFacto
         runs=runs,
         config={"model": {"kind": "hybrid", "width": np.int64(32)}},
         data={"corpus": "gtzan", "tracks": 999},
-        faults=[{"kind": "missing-figure", "tracks": ["jazz.00054"], "detail": "no figure", "action": "left out"}],
+        faults=[Fault("missing-figure", ("jazz.00054",), "no figure", "left out")],
     )
 
 
@@ -170,7 +171,7 @@ def test_text_from_the_data_never_becomes_markup(tmp_path: Path) -> None:
         runs=[run],
         config={nasty: nasty},
         data={nasty: nasty},
-        faults=[{"kind": nasty, "tracks": [nasty], "detail": nasty, "action": nasty}],
+        faults=[Fault(nasty, (nasty,), nasty, nasty)],
         notes=[nasty],
     )
     assert sum(tag == "script" for tag, _ in Outline(page.read_text(encoding="utf-8")).tags) == 1
