@@ -1,7 +1,7 @@
 """The hinge of the house: from a Track to a Sample and a Batch, the same for training, prediction and serving.
 
-`extract` is stateless and expensive, so its clips are cached; a fitted `Preprocessor` scales them. Knows nothing about Ray,
-torch, or where tracks come from.
+`extract` is stateless and expensive, so its clips are cached; a fitted `Preprocessor` scales them. Knows nothing about
+Ray, torch, or where tracks come from.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -70,7 +70,7 @@ def _from_ready_parts(track: Track, inputs: InputConfig) -> Clip:
 
 
 def _from_audio(track: Track, inputs: InputConfig) -> Iterator[Clip]:
-    # Here and not at the top: who has figures and rows (most workers, the ingress) never waits for numba and the decoders.
+    # Here and not at the top: whoever has figures and rows (the ingress, most workers) never waits for the decoders.
     from genre_ray import analysis, audio, features
 
     assert track.audio is not None
@@ -261,7 +261,8 @@ def _scale(
 def _to_normal(rows: NDArray[np.float64], quantiles: NDArray[np.float64]) -> NDArray[np.float32]:
     """Each column through its training quantiles to a standard normal.
 
-    Interpolating from both sides and averaging treats runs of equal quantiles evenly (scikit-learn's QuantileTransformer).
+    Interpolating from both sides and averaging treats runs of equal quantiles evenly (as scikit-learn's
+    QuantileTransformer does).
     """
     from scipy.special import ndtri
 

@@ -283,7 +283,8 @@ def _check_space(config: TuneConfig) -> None:
             raise ValueError(
                 f"space.{name}: there is no variant {prefix!r} (known: {', '.join(config.variants) or 'none'})"
             )
-        for variant in [prefix] if prefix else list(config.variants) or [None]:
+        variants: list[str | None] = [prefix] if prefix else [*config.variants] or [None]
+        for variant in variants:
             base = {VARIANT: variant} if variant else {}
             _require_field(config, base, name)
             for value in domain.corners():

@@ -110,7 +110,13 @@ class Choice(Config):
         return self.options
 
 
-_KINDS = {"uniform": Uniform, "loguniform": LogUniform, "int": Int, "logint": LogInt, "choice": Choice}
+_KINDS: dict[str, type[Config]] = {
+    "uniform": Uniform,
+    "loguniform": LogUniform,
+    "int": Int,
+    "logint": LogInt,
+    "choice": Choice,
+}
 
 
 def _parse(entry: Any) -> Any:

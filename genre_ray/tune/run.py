@@ -3,11 +3,9 @@
 Knows nothing about the command line.
 """
 
-import json
 import logging
 import os
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TextIO
@@ -18,36 +16,23 @@ import ray.tune
 import yaml
 from ray.tune.schedulers import ASHAScheduler
 
-from genre_ray.clips import ClipTable
 from genre_ray.connection import connect
-from genre_ray.data.catalog import Catalog, open_catalog
-from genre_ray.data.leaks import Leaks, Split
-from genre_ray.data.pipeline import prepare
-from genre_ray.data.splits import make_splits
-from genre_ray.data.synthesis import compose
 from genre_ray.errors import RunError
 from genre_ray.tune import study as records
+from genre_ray.tune.allotment import resources
 from genre_ray.tune.config import TuneConfig
-from genre_ray.tune.final import Outcome, finish, save_best_so_far
+from genre_ray.tune.corpus import Corpus, open_corpus
+from genre_ray.tune.final import finish
 from genre_ray.tune.folds import trial_parts
+from genre_ray.tune.outcome import Outcome
 from genre_ray.tune.progress import SearchProgress
 from genre_ray.tune.searcher import SCORE, StudySearcher
 from genre_ray.tune.trainable import TrialTrainable
+from genre_ray.tune.winners import TRIALS, save_best_so_far
 
 logger = logging.getLogger(__name__)
 
-TRIALS = "trials"
 _CONFIG = "config.yaml"
-_SPLIT = "split.json"
-
-
-@dataclass(frozen=True, slots=True)
-class Corpus:
-    """What the trials learn from: the catalog of tracks that could be prepared, their clips, and the split."""
-
-    catalog: Catalog
-    table: ClipTable
-    split: Split
 
 
 def search(
@@ -70,14 +55,14 @@ def search(
         config = _same_search(folder, config)
     with records.owned(folder), connect(address):
         (folder / _CONFIG).write_text(yaml.safe_dump(_plain(config), sort_keys=False), encoding="utf-8")
-        corpus = _open_corpus(config, data or config.data, folder, cache, stream)
+        corpus = open_corpus(config, data or config.data, folder, cache, stream)
         print(f"protocol {corpus.split.describe()}", file=stream, flush=True)
         try:
             _run_trials(config, corpus, folder, stream)
-            return finish(config, corpus.catalog, corpus.table, corpus.split, folder, stream)
+            return finish(config, corpus, folder, stream)
         except KeyboardInterrupt:
             study = records.open_study(folder, config)
-            best = save_best_so_far(config, corpus.catalog, corpus.table, corpus.split, study, folder)
+            best = save_best_so_far(config, corpus, study, folder)
             where = f"best model so far: {best}" if best else "no trial has saved a state yet"
             print(f"\nstopped; {where}; go on with --resume", file=stream, flush=True)
             raise
@@ -133,61 +118,6 @@ def _same_search(folder: Path, config: TuneConfig) -> TuneConfig:
 def _plain(config: TuneConfig) -> dict[str, Any]:
     plain: dict[str, Any] = config.model_dump(mode="json", by_alias=True)
     return plain
-
-
-def _open_corpus(config: TuneConfig, data: str | None, folder: Path, cache: str | None, stream: TextIO) -> Corpus:
-    if data is None:
-        data = str(_embedded_corpus(config, stream))
-    inputs = config.preparation()
-    need = [name for name, part in (("spectrogram", inputs.spectrogram), ("features", inputs.features)) if part]
-    catalog = open_catalog(data, need=need)  # type: ignore[arg-type]
-    prepared = prepare(catalog, inputs, cache=cache)
-    catalog = prepared.catalog
-    print(catalog.summary(), file=stream)
-    report = catalog.fault_report()
-    if report:
-        print(report, file=stream)
-    return Corpus(catalog, prepared.load(), _fixed_split(config, catalog, folder))
-
-
-def _embedded_corpus(config: TuneConfig, stream: TextIO) -> Path:
-    corpus = config.corpus
-    root = Path(os.environ.get("GENRE_RAY_CACHE", Path.home() / ".cache" / "genre_ray")) / "corpora"
-    name = f"embedded-{corpus.tracks_per_genre}x{corpus.duration_s:g}s-{corpus.seed}"
-    print(
-        f"no data named: composing the embedded corpus ({10 * corpus.tracks_per_genre} tracks)", file=stream, flush=True
-    )
-    return compose(
-        root / name, tracks_per_genre=corpus.tracks_per_genre, duration_s=corpus.duration_s, seed=corpus.seed
-    )
-
-
-def _fixed_split(config: TuneConfig, catalog: Catalog, folder: Path) -> Split:
-    """The split of this search, written down once: a file that breaks later must not move tracks between the parts."""
-    path = folder / _SPLIT
-    if path.exists():
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        known = set(catalog.by_id)
-        if stored["fingerprint"] != catalog.fingerprint() and not known.intersection(stored["test"]):
-            raise RunError(f"{folder} was started on other data", remedy="name the same --data as before")
-        return Split(
-            name=stored["name"],
-            leaks=Leaks(**stored["leaks"]),
-            **{part: tuple(t for t in stored[part] if t in known) for part in ("train", "validation", "test")},
-        )
-    split = make_splits(catalog, config.protocol)[0]
-    stored = {
-        "name": split.name,
-        "fingerprint": catalog.fingerprint(),
-        "leaks": split.leaks.to_json(),
-        "train": split.train,
-        "validation": split.validation,
-        "test": split.test,
-    }
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(stored, indent=1), encoding="utf-8")
-    temporary.replace(path)
-    return split
 
 
 def _run_trials(config: TuneConfig, corpus: Corpus, folder: Path, stream: TextIO) -> None:
@@ -246,14 +176,6 @@ def _run_trials(config: TuneConfig, corpus: Corpus, folder: Path, stream: TextIO
     tuner.fit()
 
 
-def resources(config: TuneConfig) -> dict[str, float]:
-    """CPUs and GPUs of one trial; `auto` takes a quarter of a GPU where the cluster has one."""
-    gpus = config.resources.gpus
-    if gpus == "auto":
-        gpus = 0.25 if ray.cluster_resources().get("GPU", 0) >= 1 else 0.0
-    return {"cpu": config.resources.cpus, "gpu": gpus}
-
-
 def _scheduler(config: TuneConfig, study: optuna.Study) -> ASHAScheduler | None:
     """ASHA that remembers the trials of before an interruption, fed from the study."""
     if config.asha is None:
@@ -271,7 +193,8 @@ def _scheduler(config: TuneConfig, study: optuna.Study) -> ASHAScheduler | None:
     )
     for trial in records.finished(study):
         past: Any = SimpleNamespace(trial_id=f"past-{trial.number}")
-        scheduler.on_trial_add(None, past)
+        controller: Any = None  # ASHA does not look at it
+        scheduler.on_trial_add(controller, past)
         for epoch, score in sorted(trial.intermediate_values.items()):
-            scheduler.on_trial_result(None, past, {"epoch": epoch, SCORE: score})
+            scheduler.on_trial_result(controller, past, {"epoch": epoch, SCORE: score})
     return scheduler

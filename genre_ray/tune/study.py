@@ -132,9 +132,10 @@ def ranking(study: optuna.Study) -> list[FrozenTrial]:
 
 
 def table(study: optuna.Study) -> pd.DataFrame:
-    """Every trial as a row: trial_id, state, score, epochs, seconds, started, ended, parameters as `config.<name>`."""
+    """Every trial as a row: trial_id, state, score, epochs, seconds, start_s, ..., parameters as `config.<name>`."""
     rows = []
     replaced = superseded(study)
+    began = min((t.datetime_start for t in study.trials if t.datetime_start), default=None)
     for trial in study.trials:
         if trial.number in replaced or trial.state == TrialState.WAITING:
             continue
@@ -147,6 +148,7 @@ def table(study: optuna.Study) -> pd.DataFrame:
                 "score": score,
                 "epochs": last or 0,
                 "seconds": trial.duration.total_seconds() if trial.duration else None,
+                "start_s": (trial.datetime_start - began).total_seconds() if trial.datetime_start and began else None,
                 "started": trial.datetime_start,
                 "ended": trial.datetime_complete,
                 **{f"metric.{key}": value for key, value in trial.user_attrs.get(METRICS, {}).items()},

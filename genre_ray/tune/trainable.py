@@ -31,7 +31,7 @@ class TrialTrainable(ray.tune.Trainable):
     Actors are reused: the next trial in the same process skips starting Python and importing torch.
     """
 
-    def setup(
+    def setup(  # type: ignore[override]  # with_parameters passes the rest by keyword
         self,
         config: dict[str, Any],
         *,
@@ -124,9 +124,8 @@ class TrialTrainable(ray.tune.Trainable):
         for number, trainer in enumerate(self._trainers):
             trainer.save(Path(checkpoint_dir) / f"fold-{number}")
 
-    def load_checkpoint(self, checkpoint_dir: str | None) -> None:
+    def load_checkpoint(self, checkpoint_dir: Any) -> None:
         """Go on where `save_checkpoint` left off."""
-        assert checkpoint_dir is not None
         for number, trainer in enumerate(self._trainers):
             trainer.load(Path(checkpoint_dir) / f"fold-{number}")
         self._last = self._summary()

@@ -1,0 +1,53 @@
+"""What a finished search says of itself. Knows nothing about how it came about."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from genre_ray.config import RunConfig
+from genre_ray.report import RunResult
+
+BEST = "best"
+"""Folder of the winner's checkpoint."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A configuration that was fitted again and scored: each seed alone, and all seeds as one checkpoint."""
+
+    name: str
+    run: RunConfig
+    trial: int
+    singles: tuple[RunResult, ...]
+    combined: RunResult
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Where a finished search lies and how it scored on the test part; the first entry is the winner."""
+
+    folder: Path
+    entries: tuple[Entry, ...]
+
+    @property
+    def best(self) -> Path:
+        """The winner's checkpoint."""
+        return self.folder / BEST
+
+    def text(self) -> str:
+        """The closing lines for a terminal."""
+        lines = [f"test part, scored once ({self.entries[0].combined.leaks}):"]
+        for entry in self.entries:
+            for result in (*entry.singles, entry.combined) if len(entry.singles) > 1 else (entry.combined,):
+                low, high = result.scores.accuracy_interval
+                lines.append(
+                    f"  {result.name:<28} accuracy {result.scores.accuracy:.3f} [{low:.3f}, {high:.3f}]"
+                    f"  macro F1 {result.scores.macro_f1:.3f}  ECE {result.scores.ece:.3f}"
+                )
+        lines += [
+            f"checkpoint  {self.best}",
+            f"report      {self.folder / 'report.html'}",
+            f"trials      {self.folder / 'search.html'}",
+            "serve it    serve run serve_configs/hybrid.yaml",
+        ]
+        return "\n".join(lines)
