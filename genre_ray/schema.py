@@ -42,6 +42,9 @@ FEATURE_COLUMNS: tuple[str, ...] = (
 )
 """The 57 numeric columns of GTZAN's `features_30_sec.csv` in their order; `length` leaks the label and is not one."""
 
+SAMPLE_RATE = 22050
+"""Of all audio inside the house, in Hz: GTZAN's."""
+
 N_MELS = 128
 """Mel bins of a spectrogram (the data set's `n_mels`)."""
 

@@ -1,0 +1,151 @@
+"""GTZAN's figure as a picture: reading it, its colours, its frame and margins. Knows nothing about audio or mel bins.
+
+The layout is constant over all 999 figures: 432 x 288 pixels, white margins, and a frame line of 1 px of black at 80 %
+opacity, which lies over the picture at the left and top, and over white at the right and bottom.
+"""
+
+import io
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.spatial import cKDTree
+
+from genre_ray.errors import FigureError
+from genre_ray.magma import magma_colours
+from genre_ray.schema import Source
+from genre_ray.source import name_of, read_bytes
+
+WIDTH, HEIGHT = 432, 288
+
+
+class Axes(NamedTuple):
+    """Where the axes lie in the figure, in pixels from the left and the top."""
+
+    left: int
+    exact_right: float
+    exact_top: float
+    bottom: int
+
+    @property
+    def top(self) -> int:
+        """First row that the picture touches; the frame line lies over it."""
+        return int(self.exact_top) + 1
+
+
+AXES = Axes(left=54, exact_right=388.8, exact_top=34.56, bottom=252)
+RIGHT = AXES.exact_right
+TOP = 36
+"""First row of the plot area inside the frame."""
+
+_MAX_BYTES = 16 * 1024**2
+_MAX_PIXELS = 2_000_000
+_MAX_COLOUR_DISTANCE = 12.0
+_LINE = 51
+_CORNER = 19
+_LINE_ALPHA, _CORNER_ALPHA = 204, 160
+
+
+def read_figure(source: Source, *, track: str | None = None) -> NDArray[np.uint8]:
+    """RGB pixels (288, 432, 3) of a PNG or JPEG; the header is looked at before anything is decoded.
+
+    Raises FigureError: "not_found", "too_large", "undecodable", "wrong_size".
+    """
+    name = name_of(source, track)
+    data = read_bytes(source, limit=_MAX_BYTES, track=track, kind=FigureError)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
+                _check_size(image.size, name, track)
+                return np.asarray(image.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise FigureError(
+            f"{name}: cannot be decoded as a picture",
+            kind="undecodable",
+            track=track,
+            found=f"{str(error)[:200]} ({len(data)} bytes, starting {data[:8]!r})",
+            expected="a whole PNG or JPEG file",
+            remedy="fetch or draw the figure again",
+        ) from error
+
+
+def levels_of(pixels: NDArray[np.uint8], *, track: str | None = None) -> NDArray[np.uint8]:
+    """The scalar that magma shows as each pixel: (rows, columns, 3) to (rows, columns).
+
+    Exact for exact colours, the nearest colour otherwise; FigureError "not_a_spectrogram" when the colours lie far from
+    magma on average, as those of a photograph or of another colour map do.
+    """
+    table = magma_colours()
+    wanted, codes = _codes(table), _codes(pixels)
+    order = np.argsort(wanted)
+    place = np.minimum(np.searchsorted(wanted[order], codes), len(order) - 1)
+    levels = order[place]
+    inexact = wanted[levels] != codes
+    if inexact.any():
+        distance, nearest = cKDTree(table.astype(np.float64)).query(pixels[inexact].astype(np.float64))
+        levels[inexact] = nearest
+        _check_colours(float(np.sum(distance)) / codes.size, track)
+    return levels.astype(np.uint8)
+
+
+def figure_colours(levels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The figure as RGBA (288, 432, 4) for the levels of what the picture touches: rows 35..251, columns 54..388."""
+    figure = np.full((HEIGHT, WIDTH, 4), 255, dtype=np.uint8)
+    rgb = figure[..., :3]
+    top, left, bottom, right = AXES.top, AXES.left, AXES.bottom, AXES.left + levels.shape[1]
+    rgb[top:bottom, left:right] = magma_colours()[levels]
+    corner = _under_line(_under_line(rgb[top, left], _LINE_ALPHA), _CORNER_ALPHA)
+    rgb[top, left:right] = _under_line(rgb[top, left:right], _LINE_ALPHA)
+    rgb[top + 1 : bottom, left] = _under_line(rgb[top + 1 : bottom, left], _LINE_ALPHA)
+    rgb[bottom, left:right] = _LINE
+    rgb[top:bottom, right] = _LINE
+    rgb[top, left] = corner
+    rgb[bottom, left] = rgb[bottom, right] = rgb[top, right] = _CORNER
+    return figure
+
+
+def picture_of(figure: Image.Image, *, size: int) -> NDArray[np.uint8]:
+    """A figure resized to (3, size, size) by Pillow's bilinear filter (antialiased), top row first."""
+    small = figure.convert("RGB").resize((size, size), Image.Resampling.BILINEAR)
+    return np.ascontiguousarray(np.asarray(small).transpose(2, 0, 1))
+
+
+def _under_line(pixels: NDArray[np.uint8], alpha: int) -> NDArray[np.uint8]:
+    """Opaque pixels under black of `alpha`/255, in the integer arithmetic of matplotlib's fixed_blender_rgba_plain."""
+    below = pixels.astype(np.int64) * 255
+    opacity = ((alpha + 255) << 8) - alpha * 255
+    return ((below * 256 - below * alpha) // opacity).astype(np.uint8)
+
+
+def _codes(pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
+    rgb = pixels.astype(np.int64)
+    codes: NDArray[np.int64] = (rgb[..., 0] << 16) + (rgb[..., 1] << 8) + rgb[..., 2]
+    return codes
+
+
+def _check_size(size: tuple[int, int], name: str, track: str | None) -> None:
+    if size == (WIDTH, HEIGHT):
+        return
+    raise FigureError(
+        f"{name}: not of the size of a GTZAN figure",
+        kind="too_large" if size[0] * size[1] > _MAX_PIXELS else "wrong_size",
+        track=track,
+        found=f"{size[0]} x {size[1]} pixels",
+        expected=f"{WIDTH} x {HEIGHT}",
+        remedy="give the figure as in Kaggle's images_original, or the audio instead",
+    )
+
+
+def _check_colours(distance: float, track: str | None) -> None:
+    if distance > _MAX_COLOUR_DISTANCE:
+        raise FigureError(
+            "the picture is no spectrogram in magma",
+            kind="not_a_spectrogram",
+            track=track,
+            found=f"colours {distance:.0f} RGB units from magma on average",
+            expected=f"at most {_MAX_COLOUR_DISTANCE:.0f}",
+            remedy="give a figure as in Kaggle's images_original, or the audio instead",
+        )
