@@ -1,0 +1,123 @@
+"""Who is let in, and in what order: places, turns, rates. Knows nothing about HTTP, Ray, or what a request asks."""
+
+import asyncio
+import time
+from collections import OrderedDict
+from types import TracebackType
+from typing import Self
+
+
+class Admission:
+    """The places of one replica. A place is taken before a body is read, so that a refusal costs nothing.
+
+    `in_progress` counts requests that wait for their turn or have it, and bodies that come at an ordinary pace;
+    `readers` counts all bodies that are being read. `mean_s` is a running mean of the time one answer takes.
+    """
+
+    def __init__(self, *, places: int, readers: int) -> None:
+        self.places = places
+        self.max_readers = readers
+        self.in_progress = 0
+        self.readers = 0
+        self.mean_s = 0.05
+
+    def enter(self) -> "Ticket | None":
+        """A place, or None when there is none."""
+        if self.in_progress >= self.places or self.readers >= self.max_readers:
+            return None
+        self.in_progress += 1
+        self.readers += 1
+        return Ticket(self)
+
+    def took(self, seconds: float) -> None:
+        """Note how long an answer took, for `retry_after_s`."""
+        self.mean_s += 0.1 * (seconds - self.mean_s)
+
+    @property
+    def retry_after_s(self) -> int:
+        """Whole seconds after which a place should be free."""
+        return max(1, round(self.in_progress * self.mean_s))
+
+
+class Ticket:
+    """One place; given back when the `with` block ends."""
+
+    __slots__ = ("_admission", "_counted", "_reading")
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+        self._counted = True
+        self._reading = True
+
+    def suspend(self) -> None:
+        """The body is slow: others may have the place meanwhile."""
+        if self._counted and self._reading:
+            self._counted = False
+            self._admission.in_progress -= 1
+
+    def body_read(self) -> bool:
+        """The body is complete; False when the place was given up and none is free now."""
+        if self._reading:
+            self._reading = False
+            self._admission.readers -= 1
+        if not self._counted:
+            if self._admission.in_progress >= self._admission.places:
+                return False
+            self._counted = True
+            self._admission.in_progress += 1
+        return True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._reading:
+            self._reading = False
+            self._admission.readers -= 1
+        if self._counted:
+            self._counted = False
+            self._admission.in_progress -= 1
+
+
+class Turns:
+    """First come, first served: one computation for each pass of the event loop.
+
+    Work runs in the loop itself (a thread hop costs more than it gives with one core a replica). One piece a pass keeps
+    refusals, health checks and the bodies of others moving between two pieces.
+    """
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+
+    async def __aenter__(self) -> None:
+        await self._lock.acquire()
+        # Without this pass of the loop every task that is ready would find the lock free, one after the other.
+        await asyncio.sleep(0)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lock.release()
+
+
+class Rates:
+    """A token bucket for each key; the keys used last are remembered, up to `keys` of them."""
+
+    def __init__(self, *, per_s: float, burst: int, keys: int = 10_000) -> None:
+        self._per_s = per_s
+        self._burst = burst
+        self._keys = keys
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def wait_s(self, key: str, now: float | None = None) -> float:
+        """0 when the key may ask now (and has then asked), else the seconds until it may."""
+        now = time.monotonic() if now is None else now
+        tokens, then = self._buckets.pop(key, (float(self._burst), now))
+        tokens = min(float(self._burst), tokens + (now - then) * self._per_s)
+        allowed = tokens >= 1.0
+        self._buckets[key] = (tokens - 1.0 if allowed else tokens, now)
+        if len(self._buckets) > self._keys:
+            self._buckets.popitem(last=False)
+        return 0.0 if allowed else (1.0 - tokens) / self._per_s

@@ -1,0 +1,168 @@
+"""The deployments and the typed builder that Serve calls. What they do is in `web`, `engine` and `local`.
+
+Figures: the ingress, decodes and predicts in place. Recordings: audio, with a queue and an autoscaling of its own.
+No `from __future__ import annotations` here: Ray would then not validate the builder's arguments.
+"""
+
+import asyncio
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from ray import serve
+from ray.exceptions import RayError
+from ray.serve import Application
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
+from ray.serve.handle import DeploymentHandle
+
+from genre_ray.checkpoint import version_of
+from genre_ray.config import parse
+from genre_ray.schema import Clip, Prediction
+from genre_ray.serve.engine import Answered, Engine
+from genre_ray.serve.local import audio_members, card_of
+from genre_ray.serve.problems import Problem, Refusal, problem_of
+from genre_ray.serve.protocol import Inquiry
+from genre_ray.serve.settings import ServeArgs, UserConfig, find_checkpoint
+from genre_ray.serve.telemetry import RayTelemetry
+from genre_ray.serve.tokens import require_token_beyond_loopback, tokens_from_environment
+from genre_ray.serve.web import WebApplication
+
+logger = logging.getLogger(__name__)
+
+
+def app(args: ServeArgs) -> Application:
+    """Build the application. Raises what a person can act on before any replica is tried: no checkpoint, no token."""
+    checkpoint = find_checkpoint(args)
+    version_of(checkpoint)
+    if args.canary is not None:
+        version_of(args.canary.checkpoint)
+    token_required = require_token_beyond_loopback(args.security.auth, _http_host(), tokens_from_environment())
+    recordings = Recordings.bind(args, checkpoint)  # type: ignore[attr-defined]
+    return Figures.bind(args, checkpoint, token_required, recordings)  # type: ignore[attr-defined, no-any-return]
+
+
+def _http_host() -> str | None:
+    """Where this Serve instance listens; None where it cannot be asked, which counts as everywhere."""
+    import ray
+    from ray.serve.context import _get_global_client
+
+    if not ray.is_initialized():
+        return "127.0.0.1"  # built for its own sake, by `validate` or a test: nothing listens
+    client = _get_global_client(raise_if_no_controller_running=False)
+    if client is None:
+        return "127.0.0.1"
+    host: str | None = ray.get(client._controller.get_http_config.remote()).host
+    return host
+
+
+class _Replica:
+    """What both deployments share: an engine, and its exchange while requests go on."""
+
+    def __init__(self, args: ServeArgs, checkpoint: str) -> None:
+        self._default = checkpoint
+        self._engine = Engine(args, checkpoint)
+
+    async def reconfigure(self, user_config: dict[str, Any]) -> None:
+        """A change of `user_config`: the new checkpoint is loaded, checked and warmed beside the old one."""
+        config = parse(UserConfig, user_config, origin="user_config")
+        await asyncio.to_thread(self._engine.reconfigure, config, default=self._default)
+
+    async def state(self) -> dict[str, Any]:
+        """Version, checkpoint and the last refusal, for `promote`."""
+        engine = self._engine
+        return {"version": engine.version, "checkpoint": engine.checkpoint, "refused": engine.refused}
+
+
+@serve.deployment(max_ongoing_requests=4, max_queued_requests=16)
+class Recordings(_Replica):
+    """Answers recordings, one at a time in a thread of its own, so that health checks are answered meanwhile."""
+
+    def __init__(self, args: ServeArgs, checkpoint: str) -> None:
+        super().__init__(args, checkpoint)
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="recording")
+
+    async def answer(self, inquiry: Inquiry) -> dict[str, Any] | Problem:
+        """The members of an answer, or the problem: an exception would cross the wire with its traceback."""
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._thread, audio_members, self._engine, inquiry)
+        except Exception as error:
+            problem = problem_of(error)
+            if problem.status == 500:
+                logger.exception("recording %s failed", inquiry.track.id)
+            return problem
+
+
+@serve.deployment(max_ongoing_requests=512, max_queued_requests=64)
+@serve.ingress()
+class Figures(_Replica):
+    """The ingress: HTTP, figures in place, recordings by way of the other deployment. A Backend of `web`."""
+
+    def __init__(
+        self, args: ServeArgs, checkpoint: str, token_required: bool, recordings: DeploymentHandle[Any]
+    ) -> None:
+        super().__init__(args, checkpoint)
+        self._args = args
+        self._token_required = token_required
+        self._recordings = recordings
+        batching = args.batching
+        on_gpu = self._engine.predictor.device.type == "cuda"
+        self.in_turns = not (batching.when == "always" or (batching.when == "gpu" and on_gpu))
+        self._forward.set_max_batch_size(batching.max_batch_size)  # type: ignore[attr-defined]
+        self._forward.set_batch_wait_timeout_s(batching.wait_s)  # type: ignore[attr-defined]
+
+    def __serve_build_asgi_app__(self) -> WebApplication:
+        return WebApplication(
+            self,
+            self._args,
+            tokens=tokens_from_environment(),
+            token_required=self._token_required,
+            telemetry=RayTelemetry(self._engine),
+            adds_request_id=False,  # Serve's own middleware does
+        )
+
+    @property
+    def ready(self) -> bool:
+        """A replica takes requests only when its constructor has warmed the model."""
+        return True
+
+    @property
+    def version(self) -> str:
+        """Version of the model that answers now."""
+        return self._engine.version
+
+    def card(self) -> dict[str, Any]:
+        """What the model is."""
+        return card_of(self._engine)
+
+    async def answer_figure(self, inquiry: Inquiry, request_id: str) -> Answered:
+        """In place on the CPU; on a GPU the forward passes of several requests are one."""
+        if self.in_turns or inquiry.options.explain:
+            return self._engine.answer(inquiry.track, inquiry.options)
+        clips = self._engine.clips(inquiry.track)
+        found = await self._forward((inquiry.track.id, clips))
+        if isinstance(found, Exception):
+            raise found
+        prediction, version = found
+        return Answered(prediction=prediction, version=version, options=inquiry.options, clips=tuple(clips))
+
+    @serve.batch(max_batch_size=32, batch_wait_timeout_s=0.004)
+    async def _forward(self, items: list[tuple[str, list[Clip]]]) -> list[tuple[Prediction, str] | Exception]:
+        """One forward pass for many requests; an item that fails is its error, or the whole batch would fail."""
+        return await asyncio.to_thread(self._engine.forward_many, items)
+
+    async def answer_audio(self, inquiry: Inquiry, request_id: str) -> dict[str, Any]:
+        """Ask the other deployment. Refusal 429 when its queue is full, 503 when none of its replicas answers."""
+        try:
+            answer: dict[str, Any] | Problem = await self._recordings.answer.remote(inquiry)
+        except BackPressureError as error:
+            raise Refusal(
+                429, "overloaded", "the queue for recordings is full", found=str(error)[:120], retry_after_s=2
+            ) from error
+        except (DeploymentUnavailableError, RayError) as error:
+            raise Refusal(
+                503, "not-ready", "no replica for recordings answers at the moment", retry_after_s=5
+            ) from error
+        if isinstance(answer, Problem):
+            raise answer.refusal()
+        return answer

@@ -1,0 +1,220 @@
+"""The model that a replica answers with: opened, checked, warmed, and exchanged for another without a gap.
+
+Plain calls, one thread at a time. Knows nothing about Ray, HTTP, or how requests are encoded.
+"""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genre_ray.config import InputConfig
+from genre_ray.errors import CheckpointFormatError, GenreRayError
+from genre_ray.inference import Predictor
+from genre_ray.preprocessing import extract
+from genre_ray.schema import Clip, ClipPrediction, Prediction, Track
+from genre_ray.serve.explanation import occlusion_map
+from genre_ray.serve.protocol import Options
+from genre_ray.serve.settings import ServeArgs, UserConfig, service_clip
+
+logger = logging.getLogger(__name__)
+
+_COURSE_WINDOW_S = 10.0
+_COURSE_HOP_S = 5.0
+_CHUNK = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """An answer with what it cost: seconds by stage, and the parts that a client asked for."""
+
+    prediction: Prediction
+    version: str
+    options: Options
+    stages: dict[str, float] = field(default_factory=dict)
+    course: tuple[ClipPrediction, ...] = ()
+    course_window_s: float = 0.0
+    explanation: dict[str, Any] | None = None
+    clips: tuple[Clip, ...] = ()
+
+
+class Engine:
+    """A Predictor under the service's limits, and its exchange.
+
+    `refused` tells of the last checkpoint that was not taken, None when the last one was.
+    """
+
+    def __init__(self, args: ServeArgs, checkpoint: str) -> None:
+        self.args = args
+        self.checkpoint = checkpoint
+        self.refused: dict[str, str] | None = None
+        self.predictor = self._open(checkpoint)
+
+    @property
+    def version(self) -> str:
+        """Version of the model that answers now."""
+        return self.predictor.version
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Labels of the model that answers now, in its order."""
+        return self.predictor.labels
+
+    def reconfigure(self, config: UserConfig, *, default: str) -> bool:
+        """Answer with the checkpoint of `config` from now on, or go on as before if it cannot be used; True if changed.
+
+        Never raises for a bad checkpoint: Serve would take the replica out, and the old model would be lost with it.
+        """
+        wanted = config.checkpoint or default
+        if wanted == self.checkpoint and self.refused is None:
+            return False
+        try:
+            predictor = self._open(wanted)
+            if not config.allow_new_labels:
+                _require_same_form(self.predictor, predictor)
+        except Exception as error:
+            logger.exception("checkpoint %s is refused, %s goes on", wanted, self.checkpoint)
+            self.refused = {"checkpoint": wanted, "reason": _reason(error)}
+            return False
+        self.predictor, self.checkpoint, self.refused = predictor, wanted, None
+        logger.info("checkpoint %s (version %s) answers from now on", wanted, predictor.version)
+        return True
+
+    def clips(self, track: Track, *, clip_s: float | None = None, hop_s: float | None = None) -> list[Clip]:
+        """The clips of a track under the service's limits; TrackError when it cannot be used."""
+        return self._clips(self.predictor, track, clip_s, hop_s)
+
+    def forward_many(self, items: Sequence[tuple[str, list[Clip]]]) -> list[tuple[Prediction, str] | Exception]:
+        """One forward pass over the clips of several tracks, each answer with the model's version.
+
+        If the pass fails, each track is tried by itself, and one that fails is its error.
+        """
+        predictor = self.predictor
+        try:
+            rows = predictor.predict_clips([clip for _, own in items for clip in own])
+            ends = np.cumsum([len(own) for _, own in items])
+            return [
+                (prediction_of(track, predictor.labels, own, part), predictor.version)
+                for (track, own), part in zip(items, np.split(rows, ends[:-1]), strict=True)
+            ]
+        except Exception as error:
+            return [error] if len(items) == 1 else [self.forward_many([item])[0] for item in items]
+
+    def answer(self, track: Track, options: Options) -> Answered:
+        """Decode, predict, and what else the options ask for. TrackError when the track cannot be used."""
+        predictor = self.predictor  # one and the same throughout, whatever is exchanged meanwhile
+        start = time.perf_counter()
+        clips = self._clips(predictor, track, options.clip_s, None)
+        decoded = time.perf_counter()
+        prediction = _forward(predictor, track.id, clips)
+        stages = {"decode": decoded - start, "forward": time.perf_counter() - decoded}
+        course, window_s = self._course(predictor, track, options, prediction)
+        explanation = None
+        if options.explain:
+            explained = time.perf_counter()
+            explanation = occlusion_map(predictor, clips[0], int(np.argmax(prediction.probabilities)))
+            stages["explain"] = time.perf_counter() - explained
+        return Answered(
+            prediction=prediction,
+            version=predictor.version,
+            options=options,
+            stages=stages,
+            course=course,
+            course_window_s=window_s,
+            explanation=explanation,
+            clips=tuple(clips),
+        )
+
+    def _clips(self, predictor: Predictor, track: Track, clip_s: float | None, hop_s: float | None) -> list[Clip]:
+        inputs = predictor.inputs
+        clip = service_clip(self.args, inputs.clip, clip_s=clip_s, hop_s=hop_s)
+        return list(extract(track, inputs.model_copy(update={"clip": clip})))
+
+    def _course(
+        self, predictor: Predictor, track: Track, options: Options, prediction: Prediction
+    ) -> tuple[tuple[ClipPrediction, ...], float]:
+        """Clips of the answer itself when there are enough of them, else of shorter windows over the same sound."""
+        if not options.over_time or track.audio is None:
+            return (), 0.0
+        if options.clip_s is not None or len(prediction.clips) >= 4:
+            return prediction.clips, options.clip_s or predictor.inputs.clip.duration_s
+        clips = self._clips(predictor, track, _COURSE_WINDOW_S, _COURSE_HOP_S)
+        return _forward(predictor, track.id, clips).clips, _COURSE_WINDOW_S
+
+    def _open(self, checkpoint: str) -> Predictor:
+        """Open, check, warm."""
+        predictor = Predictor.open(checkpoint, device=self.args.device, threads=self.args.threads)
+        predictor.warm_up()
+        probe = predictor.predict_clips([_probe(predictor.inputs)])
+        if not np.isfinite(probe).all() or abs(float(probe.sum()) - 1.0) > 1e-3:
+            raise CheckpointFormatError(
+                f"{checkpoint}: the model gives no probabilities",
+                found=f"a sum of {float(probe.sum()):.3g}",
+                expected="finite values that sum to 1",
+                remedy="train again, or serve another checkpoint",
+            )
+        return predictor
+
+
+def _forward(predictor: Predictor, track: str, clips: Sequence[Clip]) -> Prediction:
+    """The mean over the clips, which are taken a few at a time."""
+    parts = [predictor.predict_clips(clips[i : i + _CHUNK]) for i in range(0, len(clips), _CHUNK)]
+    return prediction_of(track, predictor.labels, clips, np.concatenate(parts))
+
+
+def prediction_of(
+    track: str, labels: tuple[str, ...], clips: Sequence[Clip], probabilities: NDArray[np.float32]
+) -> Prediction:
+    """The answer for a track from the probabilities (N, n_labels) of its clips: their mean, as `Predictor.predict`."""
+    return Prediction(
+        track=track,
+        labels=labels,
+        probabilities=probabilities.mean(axis=0),
+        clips=tuple(
+            ClipPrediction(start_s=clip.start_s, probabilities=row)
+            for clip, row in zip(clips, probabilities, strict=True)
+        ),
+    )
+
+
+def _probe(inputs: InputConfig) -> Clip:
+    """A clip of mid-level noise from a fixed seed: unlike silence it reaches every part of the network."""
+    generator = np.random.default_rng(0)
+    shape = (1, 128, 334)
+    if inputs.spectrogram is not None and inputs.spectrogram.form == "figure":
+        shape = (3, inputs.spectrogram.size, inputs.spectrogram.size)
+    picture = generator.integers(0, 256, shape, dtype=np.uint8)
+    return Clip(
+        track="probe",
+        spectrogram=None if inputs.spectrogram is None else picture,
+        features=None if inputs.features is None else generator.normal(size=57),
+    )
+
+
+def _require_same_form(old: Predictor, new: Predictor) -> None:
+    """Clients of the running model must not find other labels or other needs behind the same address."""
+    then, now = _form(old), _form(new)
+    if then != now:
+        raise CheckpointFormatError(
+            "the new checkpoint answers another question than the running one",
+            found=str(now)[:300],
+            expected=str(then)[:300],
+            remedy="set user_config.allow_new_labels: true if that is meant",
+        )
+
+
+def _form(predictor: Predictor) -> dict[str, object]:
+    picture = predictor.inputs.spectrogram
+    return {
+        "labels": predictor.labels,
+        "spectrogram": picture.form if picture else None,
+        "features": predictor.inputs.features is not None,
+    }
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, GenreRayError) else f"{type(error).__name__}: {error}"

@@ -1,0 +1,78 @@
+"""A Backend in this process: one engine that answers figures and recordings alike. Knows nothing about Ray.
+
+What tests, benchmarks and a plain ASGI server use; under Serve, recordings have their own deployment.
+"""
+
+from typing import Any
+
+from genre_ray.serve.engine import Answered, Engine
+from genre_ray.serve.protocol import Inquiry
+from genre_ray.serve.web import prediction_of_answer
+
+
+class LocalBackend:
+    """Answers with `engine`, one request at a time, in the caller's thread."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    @property
+    def ready(self) -> bool:
+        """An engine is warm once it is there."""
+        return True
+
+    @property
+    def version(self) -> str:
+        """Version of the engine's model."""
+        return self.engine.version
+
+    @property
+    def in_turns(self) -> bool:
+        """The work is done in the event loop."""
+        return True
+
+    def card(self) -> dict[str, Any]:
+        """What the model is."""
+        return card_of(self.engine)
+
+    async def answer_figure(self, inquiry: Inquiry, request_id: str) -> Answered:
+        """Decode and predict here and now."""
+        return self.engine.answer(inquiry.track, inquiry.options)
+
+    async def answer_audio(self, inquiry: Inquiry, request_id: str) -> dict[str, Any]:
+        """The same for a recording."""
+        return audio_members(self.engine, inquiry)
+
+
+def audio_members(engine: Engine, inquiry: Inquiry) -> dict[str, Any]:
+    """The members of an answer for a recording, with `version` and `stages`; plain values that travel anywhere."""
+    answered = engine.answer(inquiry.track, inquiry.options)
+    members = prediction_of_answer(answered, inquiry.options, engine.args)
+    return members | {"version": answered.version, "stages": answered.stages}
+
+
+def card_of(engine: Engine) -> dict[str, Any]:
+    """What the model is and what the service accepts, for people and for the protocol's metadata."""
+    inputs, limits = engine.predictor.inputs, engine.args.limits
+    picture = inputs.spectrogram
+    manifest = engine.predictor.manifest
+    return {
+        "version": engine.version,
+        "labels": list(engine.labels),
+        "spectrogram": picture.form if picture else None,
+        "size": picture.size if picture and picture.form == "figure" else None,
+        "features": inputs.features is not None,
+        "clip_s": inputs.clip.duration_s,
+        "members": len(engine.predictor.members),
+        "created": manifest.get("created"),
+        "trained_on": manifest.get("data", {}).get("name"),
+        "protocol": manifest.get("data", {}).get("protocol"),
+        "refused": engine.refused,
+        "limits": {
+            "body_bytes": limits.max_body_bytes,
+            "audio_bytes": limits.max_audio_bytes,
+            "audio_s": limits.max_audio_s,
+            "pixels": limits.max_pixels,
+            "batch_items": limits.max_batch_items,
+        },
+    }

@@ -1,0 +1,120 @@
+"""`genre-ray promote`: another checkpoint for a running service, and back again if it is refused.
+
+Knows nothing about requests, of which none is lost meanwhile.
+"""
+
+import copy
+import logging
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray import serve
+from ray.serve.context import _get_global_client
+from ray.serve.schema import ServeDeploySchema
+
+from genre_ray.checkpoint import version_of
+from genre_ray.errors import CheckpointError, RunError
+from genre_ray.inference import Predictor
+from genre_ray.serve.config import DEPLOYMENTS, IMPORT_PATH
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promoted:
+    """What a promotion did: versions before and after, the replicas that answer with the new one, seconds."""
+
+    before: str
+    after: str
+    replicas: int
+    seconds: float
+
+
+def promote(
+    checkpoint: str,
+    *,
+    application: str = "genre",
+    address: str | None = None,
+    allow_new_labels: bool = False,
+    timeout_s: float = 120.0,
+) -> Promoted:
+    """Let every replica of the running `application` answer with `checkpoint`.
+
+    The checkpoint is opened and tried here first. When a replica refuses it all the same, the old one is set again and
+    CheckpointError tells the replica's reason. RunError when there is no such service.
+    """
+    Predictor.open(checkpoint, device="cpu").warm_up()
+    wanted = version_of(checkpoint)
+    if not ray.is_initialized():
+        ray.init(address=address or "auto", namespace="serve", log_to_driver=False)
+    client = _get_global_client(raise_if_no_controller_running=False)
+    if client is None:
+        raise RunError("no service is running here", remedy="start one with `genre-ray serve`, or give its --address")
+    start = time.monotonic()
+    old = _deployed(client, application)
+    before = _states(application)
+    _deploy(client, old, application, {"checkpoint": checkpoint, "allow_new_labels": allow_new_labels})
+    try:
+        states = _wait(application, wanted, checkpoint, timeout_s)
+    except (CheckpointError, RunError):
+        _deploy(client, old, application, None)
+        raise
+    return Promoted(
+        before=before[0]["version"] if before else "",
+        after=wanted,
+        replicas=len(states),
+        seconds=round(time.monotonic() - start, 3),
+    )
+
+
+def _deployed(client: Any, application: str) -> dict[str, Any]:
+    """The configuration of every application as it was deployed; `deploy` replaces all of them at once."""
+    details = client.get_serve_details()
+    applications = {
+        name: found["deployed_app_config"]
+        for name, found in details["applications"].items()
+        if found.get("deployed_app_config") is not None
+    }
+    if application not in applications or applications[application]["import_path"] != IMPORT_PATH:
+        raise RunError(
+            f"there is no application {application!r} of genre_ray that was deployed from a file",
+            found=", ".join(sorted(details["applications"])) or "no application at all",
+            remedy="name the application as in the YAML file that it was started from",
+        )
+    return applications
+
+
+def _deploy(client: Any, applications: dict[str, Any], name: str, user_config: dict[str, Any] | None) -> None:
+    """Deploy again; None for `user_config` is each deployment's own, as it was before."""
+    applications = copy.deepcopy(applications)
+    deployments = {found["name"]: found for found in applications[name].get("deployments") or []}
+    for deployment in DEPLOYMENTS:
+        own = deployments.setdefault(deployment, {"name": deployment})
+        own["user_config"] = user_config if user_config is not None else own.get("user_config") or {}
+    applications[name]["deployments"] = list(deployments.values())
+    client.deploy_apps(ServeDeploySchema.model_validate({"applications": list(applications.values())}), _blocking=False)
+
+
+def _states(application: str) -> list[dict[str, Any]]:
+    """`state` of every running replica of both deployments."""
+    return [
+        state
+        for deployment in DEPLOYMENTS
+        for state in serve.get_deployment_handle(deployment, application).broadcast("state").results(timeout_s=30.0)
+    ]
+
+
+def _wait(application: str, version: str, checkpoint: str, timeout_s: float) -> list[dict[str, Any]]:
+    end = time.monotonic() + timeout_s
+    while time.monotonic() < end:
+        states = _states(application)
+        for state in states:
+            refused = state["refused"]
+            if refused is not None and refused["checkpoint"] == checkpoint:
+                raise CheckpointError("a replica refused the checkpoint, the old one goes on", found=refused["reason"])
+        if states and all(state["version"] == version for state in states):
+            return states
+        time.sleep(0.25)
+    raise RunError("not every replica answers with the new checkpoint in time", found=f"{states}")

@@ -1,0 +1,92 @@
+"""What bytes are, by their first bytes and never by a name or a declared type. Knows nothing about requests."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ImageHeader:
+    """Format and size in pixels as the header states them; nothing has been decompressed."""
+
+    format: str
+    width: int
+    height: int
+
+    @property
+    def pixels(self) -> int:
+        """Width times height."""
+        return self.width * self.height
+
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})
+
+AUDIO_FORMATS = ("wav", "flac", "mp3", "ogg", "m4a", "aac", "aiff", "au", "webm")
+"""What `audio_format` can answer."""
+
+
+def image_header(content: bytes) -> ImageHeader | None:
+    """The header of a PNG or JPEG; None for anything else, and for a header that is cut short or says nothing."""
+    if content.startswith(_PNG):
+        return _png_header(content)
+    if content.startswith(b"\xff\xd8\xff"):
+        return _jpeg_header(content)
+    return None
+
+
+def _png_header(content: bytes) -> ImageHeader | None:
+    if len(content) < 33 or content[12:16] != b"IHDR":
+        return None
+    return ImageHeader("PNG", int.from_bytes(content[16:20], "big"), int.from_bytes(content[20:24], "big"))
+
+
+def _jpeg_header(content: bytes) -> ImageHeader | None:
+    """Walk the segments to the first start of frame (ITU T.81, annex B); at most 256 segments are looked at."""
+    position = 2
+    for _ in range(256):
+        if position + 9 > len(content) or content[position] != 0xFF:
+            return None
+        marker = content[position + 1]
+        if marker == 0xFF or marker in _STANDALONE:
+            position += 1 if marker == 0xFF else 2
+        elif marker in _START_OF_FRAME:
+            height = int.from_bytes(content[position + 5 : position + 7], "big")
+            width = int.from_bytes(content[position + 7 : position + 9], "big")
+            return ImageHeader("JPEG", width, height)
+        elif marker in (0xD9, 0xDA):
+            return None
+        else:
+            position += 2 + int.from_bytes(content[position + 2 : position + 4], "big")
+    return None
+
+
+def audio_format(content: bytes) -> str | None:
+    """One of AUDIO_FORMATS, or None when the first bytes are of no kind that the service takes."""
+    head = content[:16]
+    if head[:4] in (b"RIFF", b"RIFX", b"RF64") and head[8:12] == b"WAVE":
+        return "wav"
+    if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
+        return "aiff"
+    if head[4:8] == b"ftyp":
+        return "m4a"
+    for start, name in (
+        (b"fLaC", "flac"),
+        (b"OggS", "ogg"),
+        (b".snd", "au"),
+        (b"\x1aE\xdf\xa3", "webm"),
+        (b"ID3", "mp3"),
+    ):
+        if head.startswith(start):
+            return name
+    return _mpeg_frame(head)
+
+
+def _mpeg_frame(head: bytes) -> str | None:
+    """An MPEG audio frame header (ISO 11172-3, 2.4.1.3) or an ADTS one (ISO 14496-3, 1.A.2.2)."""
+    if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
+        return None
+    if head[1] & 0xF6 == 0xF0:
+        return "aac"
+    version, layer = (head[1] >> 3) & 3, (head[1] >> 1) & 3
+    bitrate, rate = head[2] >> 4, (head[2] >> 2) & 3
+    return "mp3" if version != 1 and layer != 0 and bitrate not in (0, 15) and rate != 3 else None

@@ -1,0 +1,51 @@
+"""Figures about requests as Ray metrics, which its Prometheus endpoint exports. Knows nothing about HTTP."""
+
+from ray.util.metrics import Counter, Gauge, Histogram
+
+from genre_ray.serve.drift import Drift
+from genre_ray.serve.engine import Answered, Engine
+
+_SECONDS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0]
+_DRIFT_EVERY = 64
+
+
+class RayTelemetry:
+    """A Telemetry of `web` over `ray.util.metrics`; names begin with `genre_ray_`."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._drift = Drift.of(engine)
+        self._requests = Counter("genre_ray_requests", "Requests by path and status", tag_keys=("path", "status"))
+        self._seconds = Histogram(
+            "genre_ray_request_seconds", "From headers to answer", boundaries=_SECONDS, tag_keys=("path",)
+        )
+        self._stages = Histogram(
+            "genre_ray_stage_seconds", "Decode, forward, explain", boundaries=_SECONDS, tag_keys=("stage",)
+        )
+        self._genres = Counter("genre_ray_answers", "Answers by genre", tag_keys=("genre", "version"))
+        self._unsure = Counter("genre_ray_unsure_answers", "Answers below unsure_below", tag_keys=("version",))
+        self._stability = Gauge(
+            "genre_ray_population_stability",
+            "Population stability index against the training part; above 0.25 the inputs have shifted",
+            tag_keys=("of", "version"),
+        )
+
+    def finished(self, path: str, status: int, seconds: float) -> None:
+        """A request was answered or refused."""
+        self._requests.inc(1, {"path": path, "status": str(status)})
+        self._seconds.observe(seconds, {"path": path})
+
+    def answered(self, answered: Answered) -> None:
+        """A figure was answered: stages, genre, and every so often the drift."""
+        for stage, seconds in answered.stages.items():
+            self._stages.observe(seconds, {"stage": stage})
+        prediction = answered.prediction
+        self._genres.inc(1, {"genre": prediction.label, "version": answered.version})
+        if float(prediction.probabilities.max()) < self._engine.args.unsure_below:
+            self._unsure.inc(1, {"version": answered.version})
+        if self._drift.version != answered.version:
+            self._drift = Drift.of(self._engine)
+        self._drift.add(answered)
+        if self._drift.seen % _DRIFT_EVERY == 0:
+            for of, value in self._drift.indices().items():
+                self._stability.set(value, {"of": of, "version": answered.version})

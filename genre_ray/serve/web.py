@@ -1,0 +1,363 @@
+"""The service as an ASGI application: routes, refusals, answers with the model's version and the request's id.
+
+Runs under Serve, under any ASGI server, and in a test without one. Knows nothing about Ray.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from genre_ray.serve import answers, openapi, pages, protocol
+from genre_ray.serve.admission import Admission, Rates, Turns
+from genre_ray.serve.engine import Answered
+from genre_ray.serve.exchange import (
+    ClientGoneError,
+    Message,
+    Receive,
+    Request,
+    Response,
+    Send,
+    read_body,
+    request_of,
+    respond,
+)
+from genre_ray.serve.problems import CONTENT_TYPE, Refusal, problem_of
+from genre_ray.serve.protocol import Inquiry, Options
+from genre_ray.serve.settings import ServeArgs
+from genre_ray.serve.tokens import Tokens
+
+logger = logging.getLogger(__name__)
+
+Handler = Callable[[Request, bytes], Awaitable[Response]]
+
+
+class Backend(Protocol):
+    """What answers: in this process, or in other deployments."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether the model is warm."""
+
+    @property
+    def version(self) -> str:
+        """Version of the model that answers now."""
+
+    @property
+    def in_turns(self) -> bool:
+        """Whether figures are answered in the event loop itself, one at a time."""
+
+    def card(self) -> dict[str, Any]:
+        """What the model is: version, labels, inputs, where it comes from."""
+
+    async def answer_figure(self, inquiry: Inquiry, request_id: str) -> Answered:
+        """The answer for a figure and its features. TrackError when they cannot be used."""
+
+    async def answer_audio(self, inquiry: Inquiry, request_id: str) -> dict[str, Any]:
+        """The members of the answer for a recording. Refusal or TrackError when there is none."""
+
+
+class Telemetry(Protocol):
+    """Where figures about requests go."""
+
+    def finished(self, path: str, status: int, seconds: float) -> None:
+        """A request was answered or refused."""
+
+    def answered(self, answered: Answered) -> None:
+        """A figure was answered: stages, label, drift."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A path that takes a body: what answers it and how large the body may be."""
+
+    handler: Handler
+    limit: int
+    kind: Literal["figure", "audio", "batch"]
+
+
+class WebApplication:
+    """ASGI callable over a Backend."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        args: ServeArgs,
+        *,
+        tokens: Tokens | None = None,
+        token_required: bool = False,
+        telemetry: Telemetry | None = None,
+        adds_request_id: bool = True,
+    ) -> None:
+        self._backend = backend
+        self._args = args
+        self._tokens = tokens or Tokens(())
+        self._token_required = token_required
+        self._telemetry = telemetry
+        self._adds_request_id = adds_request_id
+        limits, security = args.limits, args.security
+        self.admission = Admission(places=limits.max_in_progress, readers=limits.max_readers)
+        self._turns = Turns()
+        rate = security.rate_limit_per_s
+        self._rates = Rates(per_s=rate, burst=security.rate_burst) if rate is not None else None
+        self._assets = pages.assets() | {"/openapi.json": openapi.asset(args)}
+        self._posts = {
+            "/v1/predict": Route(self._predict, limits.max_body_bytes, "figure"),
+            "/v1/predict/audio": Route(self._predict_audio, limits.max_audio_bytes * 4 // 3 + 65536, "audio"),
+            "/v1/predict/batch": Route(self._predict_batch, limits.max_batch_bytes, "batch"),
+            "/v1/audio-classification": Route(
+                self._audio_classification, limits.max_audio_bytes * 4 // 3 + 65536, "audio"
+            ),
+        }
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """ASGI entry."""
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+            return
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1003})
+            return
+        start = time.perf_counter()
+        request = request_of(scope)
+        try:
+            response = await self._answer(request, receive)
+        except ClientGoneError:
+            return
+        except Exception as error:
+            response = self._problem(request, error)
+        await respond(request, response, receive, send, with_id=self._adds_request_id)
+        if self._telemetry is not None:
+            path = request.path if request.path in self._posts else "other"
+            self._telemetry.finished(path, response.status, time.perf_counter() - start)
+
+    async def _answer(self, request: Request, receive: Receive) -> Response:
+        route = self._posts.get(request.path)
+        if route is None:
+            return self._read(request)
+        if request.method != "POST":
+            raise _not_allowed(request, "POST")
+        self._authorise(request)
+        ticket = self.admission.enter()
+        if ticket is None:
+            raise self._overloaded()
+        with ticket:
+            limits = self._args.limits
+            body = await read_body(
+                request, receive, ticket, limit=route.limit, timeout_s=limits.body_timeout_s, slow_s=limits.slow_body_s
+            )
+            if not ticket.body_read():
+                raise self._overloaded()
+            start = time.perf_counter()
+            response = await self._in_time(route, request, body)
+            self.admission.took(time.perf_counter() - start)
+            return response
+
+    async def _in_time(self, route: Route, request: Request, body: bytes) -> Response:
+        limits = self._args.limits
+        seconds = limits.answer_timeout_s if route.kind == "figure" else limits.audio_timeout_s
+        try:
+            async with asyncio.timeout(seconds):
+                return await route.handler(request, body)
+        except TimeoutError as error:
+            raise Refusal(
+                504, "timeout", "no answer within the time limit of the service", expected=f"{seconds:g} s"
+            ) from error
+
+    def _authorise(self, request: Request) -> None:
+        key = "anyone"
+        if self._token_required:
+            found = self._tokens.key_of(request.header(b"authorization"))
+            if found is None:
+                raise Refusal(
+                    401,
+                    "unauthorised",
+                    "this service asks for a bearer token",
+                    found="another token" if request.header(b"authorization") else "no Authorization header",
+                    expected="Authorization: Bearer <token>",
+                    headers={"www-authenticate": 'Bearer realm="genre_ray"'},
+                )
+            key = found
+        if self._rates is not None and (wait_s := self._rates.wait_s(key)) > 0:
+            raise Refusal(
+                429,
+                "rate-limit",
+                "too many requests with this key",
+                expected=f"{self._args.security.rate_limit_per_s:g} requests a second",
+                retry_after_s=max(1, round(wait_s + 0.5)),
+            )
+
+    def _overloaded(self) -> Refusal:
+        return Refusal(
+            429,
+            "overloaded",
+            "the service is at its limit",
+            found=f"{self.admission.in_progress} requests in progress",
+            remedy="send the request again after the time in Retry-After",
+            retry_after_s=self.admission.retry_after_s,
+        )
+
+    def _read(self, request: Request) -> Response:
+        """Everything that takes no body: pages, documents, health."""
+        found = self._assets.get(request.path)
+        if found is None and not request.path.startswith(("/v1/", "/v2")):
+            raise Refusal(404, "not-found", "there is nothing at this path", remedy="GET /docs lists the paths")
+        if request.method not in ("GET", "HEAD"):
+            raise _not_allowed(request, "GET, HEAD")
+        if found is not None:
+            return found.response(request.header(b"if-none-match"))
+        return self._inference_protocol(request)
+
+    def _inference_protocol(self, request: Request) -> Response:
+        """Health, readiness and metadata as in the Open Inference Protocol, version 2."""
+        name, backend = self._args.name, self._backend
+        model = f"/v2/models/{name}"
+        version = backend.version if backend.ready else ""
+        models = (model, f"{model}/versions/{version}")
+        if request.path == "/v2/health/live":
+            return _json({"live": True})
+        if request.path == "/v2/health/ready" or request.path in [f"{path}/ready" for path in models]:
+            if not backend.ready:
+                raise Refusal(503, "not-ready", "the model is not warm yet", retry_after_s=2)
+            return _json({"name": name, "ready": True})
+        if request.path == "/v2":
+            return _json(openapi.server_metadata())
+        if request.path in models:
+            return _json(openapi.model_metadata(name, backend.card()))
+        if request.path == "/v1/model":
+            return _json(backend.card() | {"name": name, "request_id": request.id})
+        raise Refusal(404, "not-found", "there is nothing at this path", remedy="GET /docs lists the paths")
+
+    async def _predict(self, request: Request, body: bytes) -> Response:
+        if self._backend.in_turns:
+            async with self._turns:
+                answered = await self._figure(request, body)
+        else:
+            answered = await self._figure(request, body)
+        members = self._members(answered, request)
+        return _json(members, {"server-timing": _server_timing(answered.stages)})
+
+    async def _figure(self, request: Request, body: bytes) -> Answered:
+        inquiry = protocol.inquiry_from_request(
+            body,
+            request.header(b"content-type"),
+            kind="figure",
+            query=request.query,
+            limits=self._args.limits,
+            name=request.id,
+        )
+        return await self._answered(inquiry, request)
+
+    async def _answered(self, inquiry: Inquiry, request: Request) -> Answered:
+        answered = await self._backend.answer_figure(inquiry, request.id)
+        if self._telemetry is not None:
+            self._telemetry.answered(answered)
+        return answered
+
+    async def _predict_audio(self, request: Request, body: bytes) -> Response:
+        inquiry = self._audio_inquiry(request, body)
+        members = await self._backend.answer_audio(inquiry, request.id)
+        timing = _server_timing(members.pop("stages", {}))
+        return _json(members | self._stamp(request, members.pop("version", "")), {"server-timing": timing})
+
+    async def _audio_classification(self, request: Request, body: bytes) -> Response:
+        """Hugging Face's shape: a bare list, so that version and id travel in headers."""
+        inquiry = self._audio_inquiry(request, body)
+        members = await self._backend.answer_audio(inquiry, request.id)
+        headers = {"x-model-version": str(members["version"])}
+        return Response(200, answers.to_json(members["predictions"]), headers=headers)
+
+    def _audio_inquiry(self, request: Request, body: bytes) -> Inquiry:
+        return protocol.inquiry_from_request(
+            body,
+            request.header(b"content-type"),
+            kind="audio",
+            query=request.query,
+            limits=self._args.limits,
+            name=request.id,
+        )
+
+    async def _predict_batch(self, request: Request, body: bytes) -> Response:
+        """An answer or a problem for each item, in order."""
+        async with self._turns:
+            items, names = protocol.items_from_batch(body, self._args.limits)
+        rows = await asyncio.gather(*(self._row(item, name, request) for item, name in zip(items, names, strict=True)))
+        failed = sum("problem" in row for row in rows)
+        members = {"items": rows, "answered": len(rows) - failed, "failed": failed}
+        return _json(members | self._stamp(request, self._backend.version))
+
+    async def _row(self, item: Inquiry | Exception, name: str, request: Request) -> dict[str, Any]:
+        try:
+            if isinstance(item, Exception):
+                raise item
+            if self._backend.in_turns:
+                async with self._turns:
+                    answered = await self._answered(item, request)
+            else:
+                answered = await self._answered(item, request)
+            return {"id": name} | self._prediction(answered, item.options)
+        except Exception as error:
+            self._log_if_ours(request, error)
+            return {"id": name, "problem": problem_of(error).members()}
+
+    def _members(self, answered: Answered, request: Request) -> dict[str, Any]:
+        options = answered.options
+        return self._prediction(answered, options) | self._stamp(request, answered.version)
+
+    def _prediction(self, answered: Answered, options: Options) -> dict[str, Any]:
+        return prediction_of_answer(answered, options, self._args)
+
+    def _stamp(self, request: Request, version: str) -> dict[str, Any]:
+        return {"model": {"name": self._args.name, "version": version}, "request_id": request.id}
+
+    def _problem(self, request: Request, error: Exception) -> Response:
+        self._log_if_ours(request, error)
+        problem = problem_of(error)
+        body = problem.to_json(request_id=request.id, instance=request.path[:200])
+        return Response(problem.status, body, CONTENT_TYPE, problem.headers)
+
+    def _log_if_ours(self, request: Request, error: BaseException) -> None:
+        if problem_of(error).status == 500:
+            logger.error("request %s to %s failed", request.id, request.path[:200], exc_info=error)
+
+
+def prediction_of_answer(answered: Answered, options: Options, args: ServeArgs) -> dict[str, Any]:
+    """The members of an answer that do not depend on the request."""
+    members = answers.prediction_members(
+        answered.prediction, options, unsure_below=args.unsure_below, tag_threshold=args.tag_threshold
+    )
+    if options.over_time and answered.course:
+        members["over_time"] = answers.course_members(answered.course, answered.course_window_s)
+    if options.explain and answered.explanation is not None:
+        members["explanation"] = answered.explanation
+    return members
+
+
+def _json(members: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
+    return Response(200, answers.to_json(members), headers={"cache-control": "no-store"} | (headers or {}))
+
+
+def _server_timing(stages: dict[str, float]) -> str:
+    """Stages in milliseconds (W3C Server Timing)."""
+    return ", ".join(f"{name};dur={seconds * 1000:.2f}" for name, seconds in stages.items())
+
+
+def _not_allowed(request: Request, allowed: str) -> Refusal:
+    return Refusal(
+        405,
+        "method",
+        "this method is not allowed here",
+        found=request.method[:16],
+        expected=allowed,
+        headers={"allow": allowed},
+    )
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return
