@@ -1,0 +1,206 @@
+"""A cluster file of Ray's launcher (`ray up`): what Ray's own validation finds, and what it lets pass.
+
+Knows nothing about Kubernetes. Starts nothing and asks no cloud.
+"""
+
+import contextlib
+import copy
+import io
+import json
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import jsonschema
+import ray.autoscaler
+from ray.autoscaler._private.util import prepare_config, validate_config
+
+from genre_ray.cluster import aws, gcp, onpremise
+from genre_ray.cluster.commands import check_start
+from genre_ray.cluster.problem import Problem, inside, spelling
+
+_PROVIDERS = ("aws", "gcp", "local", "external")
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,62}")
+
+
+def check(document: Mapping[str, Any]) -> Iterator[Problem]:
+    """Problems of a launcher file, given as its parsed content.
+
+    Mount sources and key files are looked up as `ray up` would: `~` is the home folder, and a relative path counts from
+    the folder in which the command is run.
+    """
+    provider = document.get("provider")
+    if not isinstance(provider, Mapping) or provider.get("type") not in _PROVIDERS:
+        found = provider.get("type") if isinstance(provider, Mapping) else provider
+        yield Problem(
+            field="provider.type",
+            what="not a provider that can be checked here",
+            value=found,
+            remedy=spelling(found, _PROVIDERS),
+        )
+        return
+    yield from _check_with_ray(document)
+    yield from _check_cloud(document, provider)
+    yield from _check_sizes(document)
+    yield from _check_files(document)
+    yield from check_start(document)
+
+
+def _check_with_ray(document: Mapping[str, Any]) -> Iterator[Problem]:
+    prepared, problem = _prepare(document)
+    if problem is not None:
+        yield problem
+        return
+    schema = json.loads((Path(ray.autoscaler.__file__).parent / "ray-schema.json").read_text(encoding="utf-8"))
+    found = list(jsonschema.Draft7Validator(schema).iter_errors(prepared))
+    for error in sorted(found, key=lambda error: [str(part) for part in error.absolute_path]):
+        yield from _explain(error)
+    if not found:
+        try:
+            validate_config(prepared)
+        except (ValueError, RuntimeError) as error:
+            yield Problem(field="(top level)", what=f"Ray refuses it: {error}", remedy="see the fields it names")
+
+
+def _prepare(document: Mapping[str, Any]) -> tuple[dict[str, Any], Problem | None]:
+    """The document with Ray's defaults filled in; what Ray prints on the way becomes the message when it gives up."""
+    said = io.StringIO()
+    ray_logger = logging.getLogger("ray.autoscaler._private.util")
+    level = ray_logger.level
+    ray_logger.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            prepared: dict[str, Any] = prepare_config(copy.deepcopy(dict(document)))
+    except (click.ClickException, AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
+        text = " ".join(f"{said.getvalue()} {error}".split())
+        return {}, Problem(
+            field="(top level)", what=f"Ray cannot read it: {text}", remedy="compare with cluster/aws.yaml"
+        )
+    finally:
+        ray_logger.setLevel(level)
+    if document["provider"].get("type") == "aws":
+        # `ray up` asks AWS for the resources of a type that names none.
+        for kind in prepared.get("available_node_types", {}).values():
+            if isinstance(kind, dict):
+                kind.setdefault("resources", {})
+    return prepared, None
+
+
+def _explain(error: Any) -> Iterator[Problem]:
+    place = ".".join(str(part) for part in error.absolute_path)
+    if error.validator == "additionalProperties":
+        known = set(error.schema.get("properties", {}))
+        for key in error.instance:
+            if key not in known:
+                value = error.instance[key]
+                yield Problem(field=inside(place, key), what="unknown key", value=value, remedy=spelling(key, known))
+    elif error.validator == "required":
+        for key in error.validator_value:
+            if key not in error.instance:
+                yield Problem(field=inside(place, key), what="is missing", remedy="Ray's launcher requires it")
+    else:
+        yield Problem(field=place or "(top level)", what=error.message, remedy=f"see {error.validator} in Ray's schema")
+
+
+def _check_cloud(document: Mapping[str, Any], provider: Mapping[str, Any]) -> Iterator[Problem]:
+    kind = provider["type"]
+    if kind == "local":
+        yield from onpremise.check_provider(provider)
+    if kind not in ("aws", "gcp"):
+        return
+    if kind == "aws" and not _has_boto():
+        yield Problem(
+            field="provider.type",
+            what="aws cannot be checked without boto3, which `ray up` needs too",
+            remedy="pip install boto3",
+        )
+        return
+    yield from aws.check_provider(provider) if kind == "aws" else gcp.check_provider(provider)
+    needs_key = "ssh_private_key" in (document.get("auth") or {})
+    for name, place, node in _node_types(document):
+        config = node.get("node_config")
+        if not isinstance(config, Mapping):
+            yield Problem(field=f"{place}.node_config", what="is missing", remedy=f"say what machine {name} is")
+        elif kind == "aws":
+            yield from aws.check_node(config, f"{place}.node_config", needs_key=needs_key)
+        else:
+            yield from gcp.check_node(config, f"{place}.node_config")
+
+
+def _has_boto() -> bool:
+    try:
+        import botocore  # noqa: F401 - only its presence matters here
+    except ImportError:
+        return False
+    return True
+
+
+def _check_sizes(document: Mapping[str, Any]) -> Iterator[Problem]:
+    name = document.get("cluster_name")
+    if isinstance(name, str) and not _NAME.fullmatch(name):
+        yield Problem(field="cluster_name", what="no name for a tag", value=name, remedy="use letters, digits and -")
+    if "max_workers" not in document and document["provider"]["type"] != "local":
+        yield Problem(field="max_workers", what="is missing: Ray's default is 2", remedy="say how large it may grow")
+    total = document.get("max_workers")
+    for kind, place, node in _node_types(document):
+        least, most = node.get("min_workers", 0), node.get("max_workers")
+        if isinstance(least, int) and isinstance(most, int) and least > most:
+            yield Problem(
+                field=f"{place}.min_workers", what=f"exceeds max_workers {most}", value=least, remedy="lower it"
+            )
+        if isinstance(most, int) and isinstance(total, int) and most > total:
+            yield Problem(
+                field=f"{place}.max_workers",
+                what=f"exceeds max_workers of the whole cluster, {total}",
+                value=most,
+                remedy="raise that, or lower this",
+            )
+        if kind != document.get("head_node_type") and most is None:
+            yield Problem(
+                field=f"{place}.max_workers",
+                what=f"is missing: {kind} could grow to max_workers of the whole cluster",
+                remedy="say how many there may be",
+            )
+    for field in ("idle_timeout_minutes", "upscaling_speed"):
+        value = document.get(field, 1)
+        if isinstance(value, int | float) and value <= 0:
+            yield Problem(field=field, what="is not above 0", value=value, remedy="give a positive number")
+
+
+def _node_types(document: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    kinds = document.get("available_node_types")
+    for name, node in kinds.items() if isinstance(kinds, Mapping) else ():
+        if isinstance(node, Mapping):
+            yield name, f"available_node_types.{name}", node
+
+
+def _check_files(document: Mapping[str, Any]) -> Iterator[Problem]:
+    mounts = document.get("file_mounts")
+    for remote, local in mounts.items() if isinstance(mounts, Mapping) else ():
+        place = inside("file_mounts", remote)
+        if not str(remote).startswith(("/", "~/")):
+            yield Problem(field=place, what="is no absolute path on the nodes", remedy="begin it with ~/ or /")
+        if not isinstance(local, str):
+            yield Problem(
+                field=place, what="is not a path", value=local, remedy="write the path of a file or folder here"
+            )
+        elif not Path(local).expanduser().exists():
+            yield Problem(field=place, what="is not there", value=local, remedy=_where(local))
+    auth = document.get("auth")
+    for field in ("ssh_private_key", "ssh_public_key"):
+        key = auth.get(field) if isinstance(auth, Mapping) else None
+        if isinstance(key, str) and not Path(key).expanduser().is_file():
+            yield Problem(
+                field=f"auth.{field}", what="is not there", value=key, remedy="give the path of your key file"
+            )
+
+
+def _where(local: str) -> str:
+    if local.endswith("auth_token"):
+        return "make it with `ray get-auth-token --generate`"
+    if not local.startswith(("/", "~")):
+        return "a relative path counts from the folder where the command is run: run it where pyproject.toml is"
+    return "give a path that exists on this machine"
