@@ -25,7 +25,7 @@ from genre_ray.errors import TrackError
 from genre_ray.fitted import Fitted
 from genre_ray.models import Network, fold_batch_norm
 from genre_ray.preprocessing import Preprocessor, extract
-from genre_ray.schema import N_MELS, Batch, Clip, ClipPrediction, Prediction, Track
+from genre_ray.schema import FEATURE_COLUMNS, FIGURE_COLUMNS, Batch, Clip, ClipPrediction, Prediction, Track
 from genre_ray.scoring import clip_embeddings, clip_probabilities, track_means
 
 __all__ = ["Member", "Predictor", "fit_temperature"]
@@ -161,16 +161,20 @@ class Predictor:
 
     def warm_up(self) -> None:
         """Answer once for an empty clip, so that the first real answer is as fast as the others."""
-        shape = (1, N_MELS, 334)
-        spectrogram = self.inputs.spectrogram
-        if spectrogram is not None and spectrogram.form == "figure":
-            shape = (3, spectrogram.size, spectrogram.size)
-        clip = Clip(
-            track="warm-up",
-            spectrogram=None if spectrogram is None else np.zeros(shape, np.uint8),
-            features=None if self.inputs.features is None else np.zeros(len(self.manifest["feature_columns"])),
-        )
+        clip = Clip(track="warm-up", spectrogram=self._blank_picture(), features=self._blank_features())
         self.predict_clips([clip])
+
+    def _blank_picture(self) -> NDArray[np.uint8] | None:
+        for member in self.members:
+            mean = member.preprocessor.mean_
+            if mean is not None:
+                wanted = self.inputs.spectrogram
+                whole_figure = wanted is not None and wanted.form == "figure"
+                return np.zeros((*mean.shape[:2], mean.shape[1] if whole_figure else FIGURE_COLUMNS), np.uint8)
+        return None
+
+    def _blank_features(self) -> NDArray[np.float64] | None:
+        return None if self.inputs.features is None else np.zeros(len(FEATURE_COLUMNS))
 
     def _mixed(self, parts: Iterable[NDArray[np.float32]]) -> NDArray[np.float32]:
         weighted = [weight * part for weight, part in zip(self.weights, parts, strict=True)]
