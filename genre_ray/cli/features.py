@@ -1,0 +1,112 @@
+"""`genre-ray features`: the 57 feature columns of recordings, computed as GTZAN's were, as CSV or JSON lines."""
+
+import argparse
+import csv
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TextIO
+
+NAME = "features"
+SUMMARY = "the 57 feature columns of recordings, as in GTZAN's CSV"
+DESCRIPTION = """Compute the features of audio files, a row a clip, in the columns and order of GTZAN's CSV.
+A file that cannot be read is named on the error output and passed over; exit status 1 tells that there were some."""
+EXAMPLES = """examples:
+  genre-ray features song.mp3
+  genre-ray features path/to/music --output features.csv --jobs 8
+  genre-ray features album/*.flac --clip 3 --format jsonl
+"""
+
+Row = tuple[str, float, list[float]]
+"""File, start of the clip in seconds, features."""
+
+
+def add_options(options: argparse.ArgumentParser) -> None:
+    """The options of this subcommand."""
+    options.add_argument("files", nargs="+", type=Path, metavar="FILE", help="audio files, or folders of them")
+    options.add_argument("--clip", type=float, default=30.0, metavar="S", help="length of a clip, s (default: 30)")
+    options.add_argument("--hop", type=float, metavar="S", help="from clip to clip, s (default: the length)")
+    options.add_argument("--format", choices=("csv", "jsonl"), default="csv", help="default: csv")
+    options.add_argument("--output", type=Path, metavar="FILE", help="instead of the standard output")
+    options.add_argument("--jobs", type=int, default=1, metavar="N", help="processes side by side (default: 1)")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write a row for each clip; 1 when a file had to be passed over."""
+    from genre_ray.config import ClipConfig, parse
+    from genre_ray.errors import ConfigError
+
+    clip = parse(ClipConfig, {"duration_s": options.clip, "hop_s": options.hop}, origin="command line")
+    files = list(_expand(options.files))
+    if not files:
+        raise ConfigError("no audio file there", found=", ".join(map(str, options.files)), expected="audio files")
+    passed_over = 0
+    target = options.output.open("w", encoding="utf-8", newline="") if options.output else nullcontext(sys.stdout)
+    with target as stream:
+        write = _csv_writer(stream) if options.format == "csv" else _json_writer(stream)
+        for outcome in _in_parallel(files, clip.model_dump(), options.jobs):
+            if isinstance(outcome, str):
+                passed_over += 1
+                print(outcome, file=sys.stderr)
+            else:
+                for row in outcome:
+                    write(row)
+    if passed_over:
+        print(f"{passed_over} of {len(files)} files passed over", file=sys.stderr)
+    return 1 if passed_over else 0
+
+
+def rows_of(path: Path, clip: dict[str, object]) -> list[Row] | str:
+    """The rows of one file, or what is wrong with it. `clip` holds the fields of a ClipConfig."""
+    from genre_ray.config import ClipConfig, FeatureConfig, InputConfig
+    from genre_ray.errors import TrackError
+    from genre_ray.preprocessing import extract
+    from genre_ray.schema import Track
+
+    inputs = InputConfig(clip=ClipConfig.model_validate(clip), spectrogram=None, features=FeatureConfig())
+    try:
+        clips = list(extract(Track(id=str(path), audio=path), inputs))
+    except TrackError as error:
+        return f"passed over: {error}"
+    return [(str(path), clip.start_s, clip.features.tolist()) for clip in clips if clip.features is not None]
+
+
+def _in_parallel(files: list[Path], clip: dict[str, object], jobs: int) -> Iterator[list[Row] | str]:
+    """Outcomes in the order of the files; a worker holds one file at a time."""
+    if jobs <= 1 or len(files) == 1:
+        yield from (rows_of(path, clip) for path in files)
+        return
+    from concurrent.futures import ProcessPoolExecutor
+
+    with ProcessPoolExecutor(min(jobs, len(files))) as pool:
+        yield from pool.map(rows_of, files, [clip] * len(files))
+
+
+def _expand(paths: list[Path]) -> Iterator[Path]:
+    from genre_ray.data.drafts import AUDIO_SUFFIXES
+
+    for path in paths:
+        if path.is_dir():
+            yield from sorted(file for file in path.rglob("*") if file.suffix.lower() in AUDIO_SUFFIXES)
+        else:
+            yield path
+
+
+def _csv_writer(stream: TextIO) -> Callable[[Row], None]:
+    from genre_ray.schema import FEATURE_COLUMNS
+
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(("filename", "start_s", *FEATURE_COLUMNS))
+    return lambda row: writer.writerow((row[0], f"{row[1]:g}", *(repr(value) for value in row[2])))
+
+
+def _json_writer(stream: TextIO) -> Callable[[Row], None]:
+    from genre_ray.schema import FEATURE_COLUMNS
+
+    def write(row: Row) -> None:
+        named = dict(zip(FEATURE_COLUMNS, row[2], strict=True))
+        stream.write(json.dumps({"filename": row[0], "start_s": row[1], **named}) + "\n")
+
+    return write

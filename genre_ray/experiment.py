@@ -1,0 +1,181 @@
+"""One experiment: a recipe fitted on the training part of a split under one seed, scored once on the test part.
+
+Knows nothing about Ray, or how many experiments there are.
+"""
+
+import hashlib
+import json
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genre_ray import checkpoint
+from genre_ray.calibration import fit_temperature
+from genre_ray.clips import ClipTable
+from genre_ray.config import InputConfig, RunConfig, parse
+from genre_ray.data.leaks import Split
+from genre_ray.fitted import Fitted
+from genre_ray.inference import Predictor
+from genre_ray.metrics import score
+from genre_ray.report import RunResult
+from genre_ray.training import fit
+
+Parts = Literal["train", "train + validation"]
+"""What the final fit sees. The validation part decides epochs and temperature in both cases, the test part nothing."""
+
+_SEED_STEP = 7919  # members of one ensemble must not share a seed, nor meet the seed of the next run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """What is fitted: one configuration, or the members of an ensemble with their weights in the mean."""
+
+    members: tuple[RunConfig, ...]
+    weights: tuple[float, ...]
+
+    @classmethod
+    def of(cls, config: RunConfig) -> Self:
+        """A single model."""
+        return cls(members=(config,), weights=(1.0,))
+
+    @classmethod
+    def of_checkpoint(cls, path: str | Path) -> Self:
+        """The recipe that a checkpoint's manifest records. Errors as `open_checkpoint`."""
+        opened = checkpoint.open_checkpoint(path)
+        return cls(members=tuple(member.config for member in opened.members), weights=opened.weights)
+
+    @property
+    def inputs(self) -> InputConfig:
+        """What must be prepared to serve all members."""
+        every = [member.inputs for member in self.members]
+        return InputConfig(
+            clip=every[0].clip,
+            spectrogram=next((inputs.spectrogram for inputs in every if inputs.spectrogram is not None), None),
+            features=next((inputs.features for inputs in every if inputs.features is not None), None),
+        )
+
+    def seeded(self, seed: int) -> "Recipe":
+        """The recipe under a training seed: the first member gets `seed` itself, each further one another."""
+        members = (_changed(member, seed=(seed + i * _SEED_STEP) % 2**32) for i, member in enumerate(self.members))
+        return Recipe(members=tuple(members), weights=self.weights)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {"weights": list(self.weights), "members": [member.model_dump(mode="json") for member in self.members]}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any], *, origin: str) -> Self:
+        """The inverse of `to_json`; ConfigError names `origin`."""
+        members = tuple(parse(RunConfig, member, origin=origin) for member in data["members"])
+        return cls(members=members, weights=tuple(data["weights"]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experiment:
+    """All that decides one score, given the prepared clips: `recipe` is seeded, `labels` fix the order of columns."""
+
+    recipe: Recipe
+    split: Split
+    seed: int
+    labels: tuple[str, ...]
+    fitted_on: Parts
+    calibrated: bool
+    fingerprint: str
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"{self.split.name} seed {self.seed}"
+
+    def digest(self) -> str:
+        """Equal for experiments that must give the same score: recipe, seed, tracks of the parts, content."""
+        parts = [self.split.train, self.split.validation, self.split.test, self.labels]
+        decisive = [self.recipe.to_json(), parts, self.seed, self.fitted_on, self.calibrated, self.fingerprint]
+        return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def run_experiment(
+    experiment: Experiment, table: ClipTable, *, threads: int | None = None, device: str = "auto"
+) -> RunResult:
+    """Fit, then score the test part once. Errors as `fit`.
+
+    Where something must be read off the validation part (epochs under early stopping, the temperature) and that part is
+    to be fitted as well, a first fit on the training part alone gives it; a second one with the epochs fixed is scored.
+    """
+    started = time.perf_counter()
+    split, recipe, labels = experiment.split, experiment.recipe, experiment.labels
+    train, validation, test = (table.part(part) for part in (split.train, split.validation, split.test))
+    both = experiment.fitted_on == "train + validation"
+    if not both or experiment.calibrated or any(_stops_by_validation(member) for member in recipe.members):
+        first = [fit(m, train, validation, labels=labels, threads=threads, device=device) for m in recipe.members]
+        temperature = _temperature(recipe, first, validation, labels, device) if experiment.calibrated else 1.0
+        history, members, seen = first[0].history, first, train
+    else:
+        temperature, history, members = 1.0, [], []
+    if both:
+        configs = [_fixed(f) for f in members] or list(recipe.members)
+        seen = table.part(split.train + split.validation)
+        members = [fit(config, seen, labels=labels, threads=threads, device=device) for config in configs]
+        history = history or members[0].history
+    tracks, probabilities = _predict(recipe, members, test, temperature, device)
+    targets = _targets(test, tracks, labels)
+    return RunResult(
+        name=experiment.name,
+        split=split.name,
+        seed=experiment.seed,
+        scores=score(probabilities, targets, labels),
+        leaks=split.leaks.describe(),
+        history=tuple(asdict(epoch) for epoch in history),
+        tracks=tracks,
+        probabilities=probabilities,
+        targets=targets,
+        fitted_on=experiment.fitted_on,
+        n_train=len(np.unique(seen.track)),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _stops_by_validation(config: RunConfig) -> bool:
+    return config.training.early_stopping or config.training.keep == "best"
+
+
+def _changed(config: RunConfig, **changes: Any) -> RunConfig:
+    return config.model_copy(update={"training": config.training.model_copy(update=changes)})
+
+
+def _fixed(fitted: Fitted) -> RunConfig:
+    """The configuration with the epochs that the fit kept, for a fit without a validation part."""
+    kept = fitted.history[-1]
+    if fitted.config.training.keep == "best":
+        kept = min(fitted.history, key=lambda result: (result.validation_loss, result.epoch))
+    epochs = kept.epoch if _stops_by_validation(fitted.config) else fitted.config.training.epochs
+    return _changed(fitted.config, epochs=epochs, keep="last", early_stopping=False)
+
+
+def _temperature(
+    recipe: Recipe, members: Sequence[Fitted], validation: ClipTable, labels: Sequence[str], device: str
+) -> float:
+    tracks, probabilities = _predict(recipe, members, validation, 1.0, device)
+    return fit_temperature(probabilities, _targets(validation, tracks, labels)) if tracks else 1.0
+
+
+def _predict(
+    recipe: Recipe, members: Sequence[Fitted], table: ClipTable, temperature: float, device: str
+) -> tuple[tuple[str, ...], NDArray[np.float32]]:
+    """Track ids and probabilities, by way of a checkpoint: what is scored is what a user would open."""
+    with tempfile.TemporaryDirectory(prefix="genre-ray-") as folder:
+        place = Path(folder) / "checkpoint"
+        checkpoint.save(place, members, weights=recipe.weights, temperature=temperature, metrics={}, data={})
+        return Predictor.open(place, device=device).predict_table(table)
+
+
+def _targets(table: ClipTable, tracks: Sequence[str], labels: Sequence[str]) -> NDArray[np.int64]:
+    place = {label: i for i, label in enumerate(labels)}
+    label_of = dict(zip(table.track.tolist(), table.label.tolist(), strict=True))
+    return np.array([place[label_of[track]] for track in tracks], dtype=np.int64)
