@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
         if not options.json:
             print(f"{_MARKS[finding.status]}{finding.name:<29}{finding.found}")
             if finding.remedy:
-                print(f"{"":<37}-> {finding.remedy}")
+                print(f"{'':<37}-> {finding.remedy}")
             sys.stdout.flush()
     if options.json:
         print(json.dumps([asdict(finding) for finding in findings], indent=1))
