@@ -7,21 +7,21 @@ or a new file costs the work of that file alone. Knows nothing about Ray.
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
-from pyarrow import fs
 
 from genre_ray.clips import ClipTable
 from genre_ray.config import InputConfig
 from genre_ray.data.catalog import Catalog
+from genre_ray.data.identity import identities, key_of
 from genre_ray.data.shards import NOT_KEPT, Process
-from genre_ray.data.store import Entry, Store
-from genre_ray.schema import Source, Track
+from genre_ray.data.store import Entry, Store, under
+from genre_ray.schema import Track
 
 EXTRACTION_VERSION = 1
 """What `preprocessing.extract` gives for a track; raised whenever that changes, so that old clips are left aside."""
@@ -37,7 +37,7 @@ def default_location() -> str:
 
 def clip_store(cache: str | Path | None, inputs: InputConfig) -> Store:
     """The shards of clips that were prepared as `inputs` says, below `cache`."""
-    return Store(f"{str(cache or default_location()).rstrip('/')}/clips/{preparation_key(inputs)}")
+    return Store(under(cache or default_location(), f"clips/{preparation_key(inputs)}"))
 
 
 def preparation_key(inputs: InputConfig) -> str:
@@ -63,46 +63,14 @@ def track_keys(catalog: Catalog) -> list[str]:
     time of change.
     """
     unseen = [track for track in catalog.tracks if not _was_seen(track, catalog)]
-    stamps = _stamps([source for track in unseen for source in (track.audio, track.figure) if source is not None])
-    return [_key(track, catalog, stamps) for track in catalog.tracks]
+    identity = dict(zip((track.id for track in unseen), identities(unseen), strict=True))
+    return [key_of(track.label or "", identity.get(track.id) or catalog.digests[track.id]) for track in catalog.tracks]
 
 
 def _was_seen(track: Track, catalog: Catalog) -> bool:
     # The files of a remote manifest are known by name alone; those of a remote folder were listed with size and time.
     remote = any("://" in str(source) for source in (track.audio, track.figure) if not isinstance(source, bytes))
     return track.id in catalog.digests and not (remote and catalog.kind == "manifest")
-
-
-def _key(track: Track, catalog: Catalog, stamps: dict[Source, str]) -> str:
-    parts = [track.label or ""]
-    if _was_seen(track, catalog):
-        parts.append(catalog.digests[track.id])
-    else:
-        parts += [stamps[source] if source is not None else "" for source in (track.audio, track.figure)]
-        parts.append("" if track.features is None else hashlib.sha256(track.features.tobytes()).hexdigest())
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
-
-
-def _stamps(sources: Sequence[Source]) -> dict[Source, str]:
-    """What tells each source from another of the same name: content for bytes, else path, size and time of change."""
-    if not sources:
-        return {}
-    with ThreadPoolExecutor(_READERS) as pool:
-        return dict(zip(sources, pool.map(_stamp, sources), strict=True))
-
-
-def _stamp(source: Source) -> str:
-    if isinstance(source, bytes):
-        return hashlib.sha256(source).hexdigest()
-    try:
-        if "://" in str(source):
-            filesystem, path = fs.FileSystem.from_uri(str(source))
-            info = filesystem.get_file_info(path)
-            return f"{source} {info.size} {info.mtime_ns}"
-        state = Path(source).stat()
-    except (OSError, ValueError, pa.ArrowException):
-        return f"{source} not there"  # extracting it will say what is the matter
-    return f"{source} {state.st_size} {state.st_mtime_ns}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from genre_ray.data import execution
 from genre_ray.data.cache import Extraction, Place, clip_store, places, track_keys
 from genre_ray.data.catalog import Catalog
 from genre_ray.data.faults import FaultLog, report
-from genre_ray.data.shards import Shard, cut
+from genre_ray.data.shards import cut, shard_size
 from genre_ray.data.store import Entry, Store
 from genre_ray.errors import CatalogError
 from genre_ray.progress import Progress, duration
@@ -34,8 +34,6 @@ from genre_ray.schema import Track
 
 logger = logging.getLogger(__name__)
 
-_SHARDS_PER_CPU = 8
-_SMALLEST_SHARD, _LARGEST_SHARD = 8, 256
 _READERS = 4
 
 
@@ -131,18 +129,12 @@ def _extract(
     stream: TextIO | None,
 ) -> dict[tuple[str, str], Place]:
     made: dict[tuple[str, str], Place] = {}
-    shards = _cut(missing, execution.cpus())
+    shards = cut(missing, size=shard_size(len(missing), execution.cpus()))
     with Progress("preparing", total=total, done=total - len(missing), shown=progress, stream=stream) as shown:
         for done in execution.run(shards, Extraction(inputs), store):
             made |= {(entry.track, entry.key): Place(done.name, entry) for entry in done.entries}
             shown.advance(len(done.entries), failed=sum(entry.kind is not None for entry in done.entries))
     return made
-
-
-def _cut(missing: Sequence[tuple[Track, str]], cpus: int) -> list[Shard]:
-    """Several shards a core, so that none waits long for the last one; not too small, since each costs some 10 ms."""
-    size = -(-len(missing) // (cpus * _SHARDS_PER_CPU))
-    return cut(missing, size=min(max(size, _SMALLEST_SHARD), _LARGEST_SHARD))
 
 
 def _without_failed(catalog: Catalog, found: Sequence[Place]) -> Catalog:

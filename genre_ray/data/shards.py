@@ -36,6 +36,8 @@ NOT_KEPT = frozenset({UNEXPECTED, CRASHED, "not_found"})
 """Kinds that may be gone on another try; the others follow from a track's content and stay as they are."""
 
 _DEATHS = 2
+_SHARDS_PER_CPU = 8
+_SMALLEST, _LARGEST = 8, 256
 _PAUSES_S = (1.0, 5.0, 20.0)
 
 Process = Callable[[Track], Iterator[pa.Table]]
@@ -61,6 +63,13 @@ class Shard:
     name: str
     tracks: tuple[Track, ...]
     keys: tuple[str, ...]
+
+
+def shard_size(tracks: int, cpus: int) -> int:
+    """Tracks a shard: several shards a core, so that none waits long for the last; not too small, since each costs
+    some 10 ms; not too large, since a lost machine costs the shards in hand.
+    """
+    return min(max(-(-tracks // (cpus * _SHARDS_PER_CPU)), _SMALLEST), _LARGEST)
 
 
 def cut(pairs: Sequence[tuple[Track, str]], *, size: int) -> list[Shard]:

@@ -8,7 +8,7 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -62,14 +62,14 @@ class ShardWriter:
         if self._bytes >= _GROUP_BYTES:
             self._flush()
 
-    def finish(self, entries: Sequence[Entry]) -> None:
-        """Write what is left, and the list of what the shard holds."""
+    def finish(self, entries: Sequence[Entry], metadata: Mapping[str, str] | None = None) -> None:
+        """Write what is left, the list of what the shard holds, and whatever else is to be known about it."""
         if self._parquet is None and not self._waiting:
             self._waiting.append(pa.table({"track": pa.array([], pa.string())}))
         self._flush()
         assert self._parquet is not None
         rows = [list(asdict(entry).values()) for entry in entries]
-        self._parquet.add_key_value_metadata({_ENTRIES: json.dumps(rows, separators=(",", ":"))})
+        self._parquet.add_key_value_metadata({_ENTRIES: json.dumps(rows, separators=(",", ":")), **(metadata or {})})
         self._parquet.close()
 
     def abandon(self) -> None:
@@ -118,6 +118,15 @@ class Store:
         """Whether the shard is finished."""
         filesystem, root = _open(self.location)
         return bool(filesystem.get_file_info(f"{root}/{name}").type == fs.FileType.File)
+
+    def metadata(self, name: str) -> dict[str, str]:
+        """What is to be known about a shard; empty when it cannot be read."""
+        try:
+            with self._reading(name) as parquet:
+                found = parquet.metadata.metadata or {}
+        except (pa.ArrowException, OSError):
+            return {}
+        return {key.decode("utf-8", "replace"): value.decode("utf-8", "replace") for key, value in found.items()}
 
     def entries(self, name: str) -> tuple[Entry, ...] | None:
         """What a shard holds; None when it cannot be read as one, so that it is made again."""
@@ -182,7 +191,7 @@ class Store:
 
     def below(self, name: str) -> "Store":
         """The store in a folder below this one."""
-        return Store(f"{self.location.rstrip('/')}/{name}")
+        return Store(under(self.location, name))
 
     @contextmanager
     def _reading(self, name: str) -> Iterator[pq.ParquetFile]:
@@ -205,6 +214,12 @@ class Store:
                 expected="a Parquet file that reads to its end",
                 remedy="remove the file: what it held is made again",
             ) from error
+
+
+def under(location: str | Path, name: str) -> str:
+    """The place `name` below a folder or URI; what stands behind a `?` in the URI stays behind it."""
+    place, mark, options = str(location).partition("?") if "://" in str(location) else (str(location), "", "")
+    return f"{place.rstrip('/')}/{name}{mark}{options}"
 
 
 @lru_cache(maxsize=64)
