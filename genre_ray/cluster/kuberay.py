@@ -15,7 +15,8 @@ from ray.runtime_env import RuntimeEnv
 
 from genre_ray.cluster.commands import check_option
 from genre_ray.cluster.problem import Problem, inside, spelling
-from genre_ray.cluster.serve_config import check_serve_config
+from genre_ray.errors import ConfigError
+from genre_ray.serve.config import check as check_serve_config
 
 _GROUP = re.compile(r"[a-z0-9]([a-z0-9-]{0,50}[a-z0-9])?")
 
@@ -180,23 +181,28 @@ def _check_runtime_env(text: str, place: str) -> Iterator[Problem]:
 
 
 def _check_service(spec: Mapping[str, Any]) -> Iterator[Problem]:
-    document, problem = _parse(spec["serveConfigV2"], "spec.serveConfigV2")
+    place = "spec.serveConfigV2"
+    document, problem = _parse(spec["serveConfigV2"], place)
     if problem is not None:
         yield problem
     else:
-        yield from check_serve_config(document, "spec.serveConfigV2")
-        for field in ("http_options", "grpc_options", "proxy_location"):
-            if field in document:
-                yield Problem(
-                    field=f"spec.serveConfigV2.{field}",
-                    what="is not applied by the operator, which deploys applications only",
-                    remedy="leave it out",
-                )
+        yield from _check_applications(document, place)
     strategy = spec.get("upgradeStrategy") or {}
     if strategy.get("type") == "NewClusterWithIncrementalUpgrade" and not strategy.get("clusterUpgradeOptions"):
         yield Problem(
             field="spec.upgradeStrategy.clusterUpgradeOptions", what="is missing", remedy="say the steps of the upgrade"
         )
+
+
+def _check_applications(document: dict[str, Any], place: str) -> Iterator[Problem]:
+    if not document.get("applications"):
+        yield Problem(field=inside(place, "applications"), what="is missing", remedy="name at least one application")
+        return
+    try:
+        check_serve_config(document, origin=place)
+    except ConfigError as error:
+        for line in error.message.splitlines():
+            yield Problem(field=place, what=line.removeprefix(f"{place}: "), remedy="see serve_configs/hybrid.yaml")
 
 
 def _parse(text: str, place: str) -> tuple[dict[str, Any], Problem | None]:

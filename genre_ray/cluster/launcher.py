@@ -51,10 +51,14 @@ def check(document: Mapping[str, Any]) -> Iterator[Problem]:
 
 def _check_with_ray(document: Mapping[str, Any]) -> Iterator[Problem]:
     prepared, problem = _prepare(document)
+    schema = json.loads((Path(ray.autoscaler.__file__).parent / "ray-schema.json").read_text(encoding="utf-8"))
     if problem is not None:
         yield problem
+        # Without Ray's defaults much is missing that need not be there, but a misspelt key is one all the same.
+        for error in jsonschema.Draft7Validator(schema).iter_errors(dict(document)):
+            if error.validator == "additionalProperties":
+                yield from _explain(error)
         return
-    schema = json.loads((Path(ray.autoscaler.__file__).parent / "ray-schema.json").read_text(encoding="utf-8"))
     found = list(jsonschema.Draft7Validator(schema).iter_errors(prepared))
     for error in sorted(found, key=lambda error: [str(part) for part in error.absolute_path]):
         yield from _explain(error)

@@ -7,13 +7,12 @@ from typing import Any
 from genre_ray.cluster import kubernetes, launcher
 from genre_ray.cluster.problem import Problem
 from genre_ray.cluster.scan import scan
-from genre_ray.cluster.serve_config import check_serve_config
 from genre_ray.config import load_yaml_documents
 from genre_ray.errors import ConfigError
 
 
 def validate(path: Path) -> list[str]:
-    """What is wrong with a file of Ray's launcher, a Kubernetes manifest or a Serve configuration; empty: nothing is.
+    """What is wrong with a file of Ray's launcher or a Kubernetes manifest; empty when nothing is.
 
     Each line names the file, the field, the value and the remedy. More is found than Ray itself finds: misspelt fields
     of provider and node_config, unknown machine types, missing mount sources, secrets, ports open to the world, and the
@@ -44,16 +43,14 @@ def _check(document: Any) -> list[Problem]:
         found = list(kubernetes.check(document))
     elif _is_launcher(document):
         found = list(launcher.check(document))
-    elif _is_serve_config(document):
-        found = list(check_serve_config(document))
     else:
         keys = ", ".join(str(key) for key in document)
         return [
             Problem(
                 field="(top level)",
-                what="neither a file of Ray's launcher nor a Kubernetes manifest nor a Serve configuration",
+                what="neither a file of Ray's launcher nor a Kubernetes manifest",
                 value=keys,
-                remedy="they have provider, or apiVersion and kind, or applications",
+                remedy="the one has cluster_name and provider, the other apiVersion and kind",
             )
         ]
     return [*scan(document), *found]
@@ -65,7 +62,3 @@ def _is_manifest(document: Mapping[str, Any]) -> bool:
 
 def _is_launcher(document: Mapping[str, Any]) -> bool:
     return "provider" in document or "cluster_name" in document or "available_node_types" in document
-
-
-def _is_serve_config(document: Mapping[str, Any]) -> bool:
-    return "applications" in document

@@ -26,16 +26,21 @@ def validate(path: str | Path) -> dict[str, Any]:
     """The document at `path` when every key, name and value in it is real; ConfigError tells all that is not."""
     path = Path(path)
     document = load_yaml(path)
+    check(document, origin=str(path))
+    return document  # type: ignore[no-any-return]
+
+
+def check(document: Any, *, origin: str) -> None:
+    """ConfigError, each of its lines begun with `origin`, when a key, name or value of the document is not real."""
     if not isinstance(document, dict):
-        raise ConfigError(f"{path}: not a mapping", found=type(document).__name__, expected="applications: [...]")
+        raise ConfigError(f"{origin}: not a mapping", found=type(document).__name__, expected="applications: [...]")
     problems = unknown_keys(document) + _unknown_environment(document) + _unknown_deployments(document)
     if problems:
-        raise ConfigError("\n".join(f"{path}: {problem}" for problem in problems))
-    _validate_by_ray(document, path)
+        raise ConfigError("\n".join(f"{origin}: {problem}" for problem in problems))
+    _validate_by_ray(document, origin)
     for place, application in enumerate(document["applications"]):
         if application["import_path"] == IMPORT_PATH:
-            _validate_ours(application, f"{path}: applications.{place}")
-    return document
+            _validate_ours(application, f"{origin}: applications.{place}")
 
 
 def unknown_keys(document: dict[str, Any]) -> list[str]:
@@ -94,13 +99,13 @@ def _unknown_deployments(document: dict[str, Any]) -> list[str]:
     ]
 
 
-def _validate_by_ray(document: dict[str, Any], path: Path) -> None:
+def _validate_by_ray(document: dict[str, Any], origin: str) -> None:
     from ray.serve.schema import ServeDeploySchema
 
     try:
         ServeDeploySchema.model_validate(document)
     except ValidationError as error:
-        lines = [f"{path}: {'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()]
+        lines = [f"{origin}: {'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()]
         raise ConfigError("\n".join(lines)) from error
 
 
