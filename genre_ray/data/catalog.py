@@ -9,17 +9,20 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from statistics import median
 from typing import Literal
 
 from genre_ray.data import gtzan
-from genre_ray.data.drafts import Draft, Drafts
+from genre_ray.data.drafts import Draft
+from genre_ray.data.duplicates import duplicate_groups, note_duplicates
 from genre_ray.data.faults import Fault, FaultLog, merged, report
 from genre_ray.data.layouts import find_gtzan_level, read_genre_folders, read_gtzan
-from genre_ray.data.listing import Listing, is_uri, list_folder
+from genre_ray.data.listing import Listing, list_folder
 from genre_ray.data.manifest import NAMES, read_manifest
 from genre_ray.data.verification import Inspection, inspect
 from genre_ray.errors import CatalogError
 from genre_ray.schema import GENRES, Track
+from genre_ray.source import is_uri
 
 __all__ = ["Catalog", "Fault", "open_catalog"]
 
@@ -127,57 +130,50 @@ def open_catalog(
     tracks of others are left out. Raises CatalogError if there is nothing that could be a corpus.
     """
     log = FaultLog()
-    kind, drafts = _read(str(root), log)
+    is_manifest, drafts = _read(str(root), log)
     for draft in drafts:
         _keep_sources(draft, sources)
-    found = list(drafts)
-    inspections = inspect(found, verify=not is_uri(str(root)) if verify is None else verify)
-    for draft, seen in zip(found, inspections, strict=True):
-        _drop_damaged(draft, seen, log)
-    _note_missing(found, log)
-    left_out = {draft.id for draft in found if not _usable(draft, need, labels, log)}
-    kept = [pair for pair in zip(found, inspections, strict=True) if pair[0].id not in left_out]
+    inspections = inspect(drafts, verify=not is_uri(str(root)) if verify is None else verify)
+    seen = list(zip(drafts, inspections, strict=True))
+    for draft, inspection in seen:
+        _drop_damaged(draft, inspection, log)
+    _note_missing(drafts, log)
+    left_out = {draft.id for draft in drafts if not _usable(draft, need, labels, log)}
+    kept = [pair for pair in seen if pair[0].id not in left_out]
     if not kept:
-        raise CatalogError(
-            f"{root}: no usable track",
-            found=report(log.faults(left_out)).replace("\n", " "),
-            expected="tracks with "
-            + (" and ".join(need) if need else "audio, a figure or a feature row")
-            + " and a genre",
-            remedy="see the faults above; figures and feature rows can stand in for audio, and the other way round",
-        )
-    if kind != "manifest" and gtzan.is_gtzan([draft.id for draft in found], {str(d.label) for d in found}):
-        kind = "gtzan"
-        for draft, _ in kept:
-            draft.artist = gtzan.artists()[draft.id]
-    groups = _duplicate_groups(kept, gtzan.duplicates() if kind == "gtzan" else ())
-    _note_duplicates(groups, {draft.id: draft.label for draft, _ in kept}, log)
+        raise _nothing_usable(str(root), need, log.faults(left_out))
+    is_gtzan = not is_manifest and _is_gtzan(seen)
+    for draft, _ in kept if is_gtzan else ():
+        draft.artist = gtzan.artists()[draft.id]
+    groups = duplicate_groups(kept, gtzan.duplicates() if is_gtzan else ())
+    note_duplicates(groups, {draft.id: draft.label for draft, _ in kept}, log)
     return Catalog(
         tracks=tuple(draft.track() for draft, _ in kept),
         labels=_ordered({str(draft.label) for draft, _ in kept}, labels),
         faults=log.faults(left_out),
         root=str(root),
-        kind=kind,
+        kind="manifest" if is_manifest else "gtzan" if is_gtzan else "folders",
         duplicate_groups=groups,
-        digests={draft.id: _digest(draft, seen) for draft, seen in kept},
+        digests={draft.id: _digest(draft, inspection) for draft, inspection in kept},
     )
 
 
-def _read(root: str, log: FaultLog) -> tuple[Kind, Drafts]:
-    if root.lower().endswith((".csv", ".parquet")):
-        return "manifest", read_manifest(root, log)
+def _read(root: str, log: FaultLog) -> tuple[bool, list[Draft]]:
+    """The drafts in the order of their ids, and whether they come from a manifest."""
+    if root.partition("?")[0].lower().endswith((".csv", ".parquet")) and not Path(root).is_dir():
+        return True, list(read_manifest(root, log))
     listing = list_folder(root)
     for name in listing.unreadable_names:
         log.add("unreadable-name", name, action="ignored")
-    manifest = next((file for file in listing.files if file.path in NAMES), None)
+    manifest = next((file for name in NAMES for file in listing.files if file.path == name), None)
     if manifest is not None:
         listed = {file.path: file for file in listing.files}
-        return "manifest", read_manifest(manifest.source, log, listed=listed)
+        return True, list(read_manifest(manifest.source, log, listed=listed))
     level = find_gtzan_level(listing)
-    drafts = read_genre_folders(listing, log) if level is None else read_gtzan(listing.below(level), log)
-    if not len(drafts):
+    drafts = list(read_genre_folders(listing, log) if level is None else read_gtzan(listing.below(level), log))
+    if not drafts:
         raise _nothing_found(root, listing)
-    return "folders", drafts
+    return False, drafts
 
 
 def _nothing_found(root: str, listing: Listing) -> CatalogError:
@@ -188,8 +184,26 @@ def _nothing_found(root: str, listing: Listing) -> CatalogError:
         found=f"{len(listing.files)} files ({seen})" if listing.files else "an empty folder",
         expected="genres_original/<genre>/*.wav, images_original/<genre>/*.png or features_30_sec.csv (GTZAN), "
         "<genre>/**/*.wav (or .mp3, .flac, ...), or a manifest.csv with path,label",
-        remedy=f"unpack {packed[0]} first" if packed else "point to the folder that holds the genre folders",
+        remedy=f"unpack {packed[0]} first" if packed else "name the folder that holds the genre folders",
     )
+
+
+def _nothing_usable(root: str, need: Collection[Need], faults: Sequence[Fault]) -> CatalogError:
+    wanted = {"spectrogram": "a figure or audio", "features": "a feature row or audio"}
+    asked = " and ".join(wanted[noun] for noun in need) or "audio, a figure or a feature row"
+    return CatalogError(
+        f"{root}: no usable track",
+        found="; ".join(fault.describe(shown=3) for fault in faults),
+        expected=f"tracks with a genre and {asked}",
+        remedy="name a corpus that has them, or ask for less",
+    )
+
+
+def _is_gtzan(seen: Sequence[tuple[Draft, Inspection]]) -> bool:
+    """Whether it is GTZAN and not another corpus in its layout: by ids, labels, and the 30 s of what audio it has."""
+    lengths = [found.audio.duration_s for _, found in seen if found.audio and found.audio.duration_s]
+    of_30_s = not lengths or gtzan.SHORTEST_S <= median(lengths) <= gtzan.LONGEST_S
+    return of_30_s and gtzan.is_gtzan([draft.id for draft, _ in seen], {str(draft.label) for draft, _ in seen})
 
 
 def _keep_sources(draft: Draft, sources: Sources) -> None:
@@ -248,45 +262,3 @@ def _digest(draft: Draft, seen: Inspection) -> str:
     total = hashlib.sha256("|".join(part or "" for part in parts).encode())
     total.update(b"" if draft.features is None else draft.features.tobytes())
     return total.hexdigest()
-
-
-def _duplicate_groups(
-    kept: Sequence[tuple[Draft, Inspection]], known: Iterable[tuple[str, str]]
-) -> tuple[tuple[str, ...], ...]:
-    """Tracks that share the content of a figure, of audio, or a whole feature row; and known pairs."""
-    leader = {draft.id: draft.id for draft, _ in kept}
-
-    def find(key: str) -> str:
-        while leader[key] != key:
-            key = leader[key]
-        return key
-
-    def join(a: str, b: str) -> None:
-        low, high = sorted((find(a), find(b)))
-        leader[high] = low
-
-    first: dict[object, str] = {}
-    for draft, seen in kept:
-        row = None if draft.features is None else draft.features.tobytes()
-        figure = seen.figure.digest if draft.figure and seen.figure else None
-        audio = seen.audio.digest if draft.audio and seen.audio else None
-        for content in (row, figure, audio):
-            if content is not None:
-                join(first.setdefault(content, draft.id), draft.id)
-    for a, b in known:
-        if a in leader and b in leader:
-            join(a, b)
-    groups: dict[str, list[str]] = {}
-    for key in leader:
-        groups.setdefault(find(key), []).append(key)
-    return tuple(tuple(sorted(group)) for _, group in sorted(groups.items()) if len(group) > 1)
-
-
-def _note_duplicates(groups: Iterable[Sequence[str]], label: Mapping[str, str | None], log: FaultLog) -> None:
-    for group in groups:
-        names = " = ".join(f"{key} ({label[key]})" for key in group)
-        if len({label[key] for key in group}) > 1:
-            action = "kept, each with its own label; counted where they cross a split"
-            log.add("conflicting-duplicate", names, action=action)
-        else:
-            log.add("duplicate", " = ".join(group), action="kept; counted where they cross a split")

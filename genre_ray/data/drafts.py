@@ -21,8 +21,8 @@ AUDIO_SUFFIXES = frozenset(
 ) | {".wma", ".caf", ".webm", ".mka", ".ac3", ".w64"}
 """Files that are taken for audio; whether one can be decoded is found out on opening it."""
 
-FIGURE_SUFFIXES = frozenset({".png"})
-"""Files that may be spectrogram figures. GTZAN's are PNG; a lossy picture has not their colours."""
+FIGURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
+"""Files that may be spectrogram figures. GTZAN's are PNG."""
 
 _NUMBERED = re.compile(r"^(?P<genre>.*?\D)[._-]?(?P<number>\d{5})$")
 
@@ -91,13 +91,19 @@ def track_id(path: str) -> str:
     """The id of the track that a file belongs to.
 
     `blues.00000` for GTZAN's `blues/blues00000.png`, `blues.00000.wav` or `blues_00000.wav`; for any other file its
-    path without the suffix.
+    path without the suffix. Empty for an empty path.
     """
     place = PurePosixPath(path)
     short = numbered_id(place.stem)
-    if short is not None and (len(place.parts) == 1 or short.startswith(place.parts[0] + ".")):
+    if short is not None and (len(place.parts) == 1 or short.startswith(f"{place.parent.name}.")):
         return short
-    return place.with_suffix("").as_posix()
+    return path_id(path)
+
+
+def path_id(path: str) -> str:
+    """The path without its suffix."""
+    place = PurePosixPath(path)
+    return place.with_suffix("").as_posix() if place.name else ""
 
 
 def numbered_id(stem: str) -> str | None:

@@ -12,6 +12,9 @@ from typing import Literal
 
 from genre_ray.schema import GENRES
 
+SHORTEST_S, LONGEST_S = 29.9, 30.7
+"""Seconds of GTZAN's audio files (660,000 to 675,808 samples at 22,050 Hz)."""
+
 Part = Literal["train", "validation", "test"]
 
 

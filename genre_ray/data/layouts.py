@@ -43,8 +43,8 @@ def read_gtzan(listing: Listing, log: FaultLog) -> Drafts:
 def read_genre_folders(listing: Listing, log: FaultLog) -> Drafts:
     """Tracks of a folder in which each subfolder is a genre; below it, folders may be nested at will.
 
-    Nothing is guessed from the nested folders: the artist stays unknown. A PNG counts as a figure only if it is named
-    like GTZAN's, since folders of music hold cover pictures too.
+    Nothing is guessed from the nested folders: the artist stays unknown. A picture counts as a figure only if it is
+    named like GTZAN's, since folders of music hold cover pictures too.
     """
     drafts = Drafts(log)
     _read_genre_folders(listing, drafts)

@@ -1,15 +1,16 @@
-"""The files under a folder, on this machine or in object storage, and their bytes. Knows nothing about music."""
+"""The files under a folder, on this machine or in object storage. Knows nothing about music, and opens none of them."""
 
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from urllib.parse import quote
 
 from pyarrow import ArrowException
 from pyarrow import fs as arrow_fs
 
 from genre_ray.errors import CatalogError
-from genre_ray.schema import Source
+from genre_ray.source import is_uri
 
 _NOISE = {"thumbs.db", "desktop.ini", ".ds_store", "__macosx"}
 """What Windows and macOS leave in folders; never worth a word."""
@@ -52,33 +53,26 @@ class Listing:
         return Listing(self.root, files, tuple(f[len(head) :] for f in self.folders if f.startswith(head)))
 
 
-def is_uri(source: Source) -> bool:
-    """Whether `source` names something like `s3://bucket/key` and not a local path."""
-    return isinstance(source, str) and "://" in source
-
-
 def list_folder(root: str | Path) -> Listing:
     """All files below `root`, a local folder or a URI. Raises CatalogError if it is missing or cannot be listed."""
     return _list_remote(str(root)) if is_uri(str(root)) else _list_local(Path(root).expanduser())
 
 
-def read_bytes(source: Source) -> bytes:
-    """The content of a local path or a URI. Raises OSError if it cannot be read."""
-    if isinstance(source, bytes):
-        return source
-    if not is_uri(source):
-        return Path(source).read_bytes()
-    filesystem, path = _open_filesystem(str(source))
-    with filesystem.open_input_stream(path) as stream:
-        return bytes(stream.read())
+def beside(place: str, path: str) -> str:
+    """The URI of a file that lies at `path`, as it is called in the storage, below the folder of URI `place`.
+
+    Characters that a URI cannot have are escaped; options such as `?region=...` are kept.
+    """
+    folder, mark, options = place.partition("?")
+    return f"{folder.rstrip('/')}/{quote(path)}{mark}{options}"
 
 
 def _list_local(root: Path) -> Listing:
     if not root.is_dir():
         raise CatalogError(
-            f"{root}: no such folder",
-            expected="a folder of music, GTZAN as Kaggle packs it, or a manifest",
-            remedy="check the path; with no --data at all, the embedded corpus is used",
+            f"{root}: not a folder" if root.exists() else f"{root}: no such folder",
+            expected="a folder of music, GTZAN as Kaggle unpacks, or a manifest (.csv, .parquet)",
+            remedy="unpack it, or name the folder it lies in" if root.exists() else "check the path",
         )
     files: list[File] = []
     folders: list[str] = []
@@ -121,16 +115,15 @@ def _walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
 
 
 def _list_remote(root: str) -> Listing:
-    filesystem, base = _open_filesystem(root)
+    remedy = "check bucket, prefix and credentials; a space is written %20"
     try:
+        filesystem, base = arrow_fs.FileSystem.from_uri(root)
         if filesystem.get_file_info(base).type == arrow_fs.FileType.NotFound:
-            raise CatalogError(f"{root}: no such folder", remedy="check bucket, prefix and credentials")
+            raise CatalogError(f"{root}: no such folder", remedy=remedy)
         found = filesystem.get_file_info(arrow_fs.FileSelector(base, recursive=True))
-    except (OSError, ArrowException) as error:
-        raise CatalogError(
-            f"{root}: cannot be listed", found=str(error), remedy="check bucket, prefix and credentials"
-        ) from error
-    scheme = root.split("://", 1)[0]
+    except (OSError, ValueError, ArrowException) as error:
+        expected = "a local folder, or a URI such as s3://bucket/prefix or gs://bucket/prefix"
+        raise CatalogError(f"{root}: cannot be listed", found=str(error), expected=expected, remedy=remedy) from error
     files: list[File] = []
     folders: list[str] = []
     for info in found:
@@ -140,22 +133,10 @@ def _list_remote(root: str) -> Listing:
         if info.type == arrow_fs.FileType.Directory:
             folders.append(path)
         elif info.type == arrow_fs.FileType.File:
-            files.append(File(path, f"{scheme}://{info.path}", info.size, (info.mtime_ns or 0) / 1e9))
+            files.append(File(path, beside(root, path), info.size, (info.mtime_ns or 0) / 1e9))
     # Object stores have no folders: those that hold files are implied.
     implied = {str(parent) for file in files for parent in PurePosixPath(file.path).parents} - {"."}
     return Listing(root, tuple(sorted(files, key=lambda f: f.path)), tuple(sorted(implied | set(folders))))
-
-
-def _open_filesystem(uri: str) -> tuple[arrow_fs.FileSystem, str]:
-    try:
-        filesystem, path = arrow_fs.FileSystem.from_uri(uri)
-    except (OSError, ValueError, ArrowException) as error:
-        raise CatalogError(
-            f"{uri}: cannot be opened",
-            found=str(error),
-            expected="a local folder, or a URI such as s3://bucket/prefix, gs:// or file://",
-        ) from error
-    return filesystem, path
 
 
 def _is_noise(name: str) -> bool:

@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from genre_ray.data.drafts import FIGURE_SUFFIXES, Draft, Drafts, feature_row, track_id
+from genre_ray.data.drafts import FIGURE_SUFFIXES, Draft, Drafts, feature_row, path_id, track_id
 from genre_ray.data.faults import FaultLog
-from genre_ray.data.listing import File, is_uri
+from genre_ray.data.listing import File, beside
 from genre_ray.data.tables import read_table
 from genre_ray.errors import CatalogError
 from genre_ray.schema import FEATURE_COLUMNS
+from genre_ray.source import is_uri
 
 NAMES = ("manifest.csv", "manifest.parquet")
 """A folder that has one of these at its top is read through it."""
@@ -23,23 +24,26 @@ def read_manifest(manifest: str | Path, log: FaultLog, *, listed: Mapping[str, F
     """
     table = read_table(manifest, str(manifest))
     table.require(("path", "label"))
-    base = str(manifest).rsplit("/", 1)[0] if is_uri(str(manifest)) else str(Path(manifest).expanduser().parent)
+    base = _folder_of(str(manifest))
     has_features = any(column in table.columns for column in FEATURE_COLUMNS)
     if has_features:
         table.require(FEATURE_COLUMNS)
     if not table.rows:
         raise CatalogError(f"{manifest}: no rows", expected="a line for each track below the header")
-    drafts, seen = Drafts(log), set[str]()
+    drafts, seen = Drafts(log), dict[str, str | None]()
     for number, row in enumerate(table.rows, start=2):
         cell = {name: _text(row.get(name)) for name in ("path", "figure", "id", "label", "artist", "split")}
-        key = cell["id"] or track_id(cell["path"] or cell["figure"] or "")
-        if not key or key == ".":
+        place = cell["path"] or cell["figure"] or ""
+        key = cell["id"] or track_id(place)
+        if key in seen and not cell["id"] and seen[key] != place:
+            key = path_id(place)  # two folders may number their files alike
+        if not key:
             log.add("missing-audio", f"line {number}", "no path, no figure and no id", action="left out")
             continue
         if key in seen:
             log.add("duplicate-id", key, f"a second row in line {number}", action="kept, with the first of them")
             continue
-        seen.add(key)
+        seen[key] = place
         draft = drafts.at(key, cell["label"])
         draft.artist, draft.split = cell["artist"], cell["split"]
         _add_files(draft, cell, base, listed or {})
@@ -64,11 +68,18 @@ def _file(path: str, base: str, listed: Mapping[str, File]) -> File:
         return known
     if is_uri(path):
         return File(path, path, 0, 0.0)
-    if is_uri(base):
-        return File(path, f"{base}/{path}", 0, 0.0)
+    if is_uri(base) and not path.startswith("/"):
+        return File(path, beside(base, path), 0, 0.0)
     place = Path(base) / Path(path).expanduser()
     state = place.stat() if place.is_file() else None
     return File(path, place, state.st_size if state else 0, state.st_mtime if state else 0.0)
+
+
+def _folder_of(manifest: str) -> str:
+    if not is_uri(manifest):
+        return str(Path(manifest).expanduser().parent)
+    path, mark, options = manifest.partition("?")
+    return f"{path.rsplit('/', 1)[0]}{mark}{options}"
 
 
 def _text(value: object) -> str | None:

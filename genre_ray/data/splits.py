@@ -12,6 +12,7 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train
 
 from genre_ray.data import gtzan
 from genre_ray.data.catalog import Catalog
+from genre_ray.data.fair_share import fair_share
 from genre_ray.data.leaks import Leaks, Split, count_leaks, groups
 from genre_ray.data.part_lists import read_part_list, split_column
 from genre_ray.data.protocol import ProtocolConfig
@@ -135,37 +136,9 @@ def _listed(catalog: Catalog, protocol: ProtocolConfig, parts: Mapping[str, Sequ
 def _carved(
     catalog: Catalog, protocol: ProtocolConfig, name: str, rest: Sequence[str], test: Sequence[str], seed: int
 ) -> Split:
-    """The split whose validation part is taken from `rest`, whole groups at a time, a fair share of each genre."""
-    grouping = groups(catalog)
-    validation = _fair_share(catalog, grouping, rest, protocol.validation_fraction, seed)
-    train = [key for key in rest if key not in validation]
-    return _finished(catalog, name, train, validation, test)
-
-
-def _fair_share(
-    catalog: Catalog, grouping: Mapping[str, str], rest: Sequence[str], fraction: float, seed: int
-) -> set[str]:
-    """Whole groups, drawn at random, until each genre is as near to `fraction` of its tracks as they allow.
-
-    A genre always keeps a group for training; one that has a single group gives nothing.
-    """
-    generator = np.random.default_rng(seed)
-    taken: set[str] = set()
-    for label in catalog.labels:
-        ours = sorted(key for key in rest if catalog.by_id[key].label == label)
-        sizes = Counter(grouping[key] for key in ours)
-        names = sorted(sizes)
-        order = [names[place] for place in generator.permutation(len(names))]
-        wanted = max(1.0, fraction * len(ours))
-        have = sum(sizes[name] for name in order if name in taken)
-        for name in order:
-            left = len(ours) - have - sizes[name]
-            if name not in taken and left > 0 and abs(have + sizes[name] - wanted) < abs(have - wanted):
-                taken.add(name)
-                have += sizes[name]
-        if not have and len(names) > 1:
-            taken.add(min(order, key=lambda name: sizes[name]))
-    return {key for key in rest if grouping[key] in taken}
+    """The split whose validation part is taken from `rest`."""
+    validation = fair_share(catalog, rest, protocol.validation_fraction, seed)
+    return _finished(catalog, name, [key for key in rest if key not in validation], validation, test)
 
 
 def _finished(

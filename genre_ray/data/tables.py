@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from genre_ray.data.listing import read_bytes
-from genre_ray.errors import CatalogError
+from genre_ray.errors import CatalogError, TrackError
 from genre_ray.schema import Source
+from genre_ray.source import read_bytes
 
-csv.field_size_limit(1_000_000)
+_MAX_BYTES = 4 * 1024**3
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,13 @@ def read_table(source: Source, origin: str) -> Table:
     Raises CatalogError if it cannot be read. `origin` names it in messages.
     """
     try:
-        content = read_bytes(source)
-    except OSError as error:
-        raise CatalogError(f"{origin}: cannot be read", found=str(error)) from error
-    return _parquet(content, origin) if origin.lower().endswith(".parquet") else _csv(content, origin)
+        content = read_bytes(source, limit=_MAX_BYTES)
+    except TrackError as error:
+        raise CatalogError(
+            f"{origin}: cannot be read", found=error.found, expected=error.expected, remedy=error.remedy
+        ) from error
+    is_parquet = origin.partition("?")[0].lower().endswith(".parquet")
+    return _parquet(content, origin) if is_parquet else _csv(content, origin)
 
 
 def _csv(content: bytes, origin: str) -> Table:

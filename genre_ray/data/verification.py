@@ -4,31 +4,35 @@ Errors that show only on decoding to the end are found later, by the data pipeli
 """
 
 import hashlib
-import io
 import os
-import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import BinaryIO
 
 import av
 import soundfile
 from PIL import Image
 
 from genre_ray.data.drafts import Draft
-from genre_ray.data.listing import File, read_bytes
+from genre_ray.data.listing import File
+from genre_ray.errors import TrackError
+from genre_ray.source import open_binary
 
 FIGURE_SIZE = (432, 288)
 """Width and height of GTZAN's figures in pixels."""
 
+_PIECE = 1 << 20
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was seen of a file: its digest (None if it could not be read) and a fault with what was found, or None."""
+    """What was seen of a file: digest (None if it could not be read), a fault and what was found, duration of audio."""
 
     digest: str | None
     fault: str | None = None
     found: str = ""
+    duration_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +43,12 @@ class Inspection:
     audio: Finding | None
 
 
-def inspect(drafts: Iterable[Draft], *, verify: bool) -> list[Inspection]:
-    """Looks at the files of each draft, several at a time.
+class _Unreadable(Exception):
+    """What is wrong with a file, in a few words."""
+
+
+def inspect(drafts: Sequence[Draft], *, verify: bool) -> list[Inspection]:
+    """Looks at the files of each draft, several at a time, in their order.
 
     Without `verify`, no file is opened, and a digest is that of path, size and time.
     """
@@ -51,63 +59,77 @@ def inspect(drafts: Iterable[Draft], *, verify: bool) -> list[Inspection]:
 
 
 def _inspect(draft: Draft) -> Inspection:
-    return Inspection(_seen(draft.figure, "figure", _check_figure), _seen(draft.audio, "audio", _check_audio))
-
-
-def _seen(file: File | None, noun: str, check: Callable[[bytes], tuple[str, str] | None]) -> Finding | None:
-    if file is None:
-        return None
-    try:
-        content = read_bytes(file.source)
-    except FileNotFoundError:
-        return Finding(None, f"missing-{noun}", f"no file {file.path}")
-    except OSError as error:
-        return Finding(None, f"unreadable-{noun}", f"{error.strerror or error}")
-    wrong = check(content)
-    digest = hashlib.sha256(content).hexdigest()
-    return Finding(digest, *wrong) if wrong else Finding(digest)
+    return Inspection(
+        figure=_seen(draft.figure, "figure", _check_figure), audio=_seen(draft.audio, "audio", _check_audio)
+    )
 
 
 def _unopened(file: File | None) -> Finding | None:
     if file is None:
         return None
-    return Finding("unverified:" + hashlib.sha256(f"{file.path}|{file.size}|{file.modified}".encode()).hexdigest())
+    return Finding(hashlib.sha256(f"unopened|{file.path}|{file.size}|{file.modified}".encode()).hexdigest())
 
 
-def _check_figure(content: bytes) -> tuple[str, str] | None:
+def _seen(file: File | None, noun: str, check: Callable[[BinaryIO], Finding]) -> Finding | None:
+    if file is None:
+        return None
+    try:
+        with open_binary(file.source) as stream:
+            digest = _digest(stream)
+            size = stream.tell()
+            stream.seek(0)
+            try:
+                found = check(stream)
+            except _Unreadable as error:
+                what = f"{size} bytes, {error}" if size else "an empty file"
+                return Finding(digest, f"unreadable-{noun}", what)
+    except TrackError as error:
+        return Finding(None, f"missing-{noun}", f"{file.path}: {error.found}")
+    except OSError as error:
+        return Finding(None, f"unreadable-{noun}", error.strerror or str(error))
+    return Finding(digest, found.fault, found.found, found.duration_s)
+
+
+def _digest(stream: BinaryIO) -> str:
+    total = hashlib.sha256()
+    while piece := stream.read(_PIECE):
+        total.update(piece)
+    return total.hexdigest()
+
+
+def _check_figure(stream: BinaryIO) -> Finding:
     """The size, and the checksums of a PNG's chunks, without decoding the picture."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(content)) as image:
-                size = image.size
+        with Image.open(stream, formats=("PNG", "JPEG")) as image:
+            size = image.size
+            if size == FIGURE_SIZE:
                 image.verify()
-    except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error, ...
-        return "unreadable-figure", _brief(error, content)
+    except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error, ... on a damaged file
+        message = "not a PNG or JPEG picture" if "cannot identify" in str(error) else str(error)
+        raise _Unreadable(message) from error
     if size != FIGURE_SIZE:
-        return "wrong-size-figure", f"{size[0]}×{size[1]} instead of {FIGURE_SIZE[0]}×{FIGURE_SIZE[1]}"
-    return None
+        wanted = f"{FIGURE_SIZE[0]}×{FIGURE_SIZE[1]}"
+        return Finding(None, "wrong-size-figure", f"{size[0]}×{size[1]} instead of {wanted}")
+    return Finding(None)
 
 
-def _check_audio(content: bytes) -> tuple[str, str] | None:
+def _check_audio(stream: BinaryIO) -> Finding:
     """The header, by libsndfile or else by FFmpeg, without decoding."""
     try:
-        frames = soundfile.info(io.BytesIO(content)).frames
-    except (soundfile.SoundFileError, RuntimeError, ValueError, OSError) as error:
-        return None if _has_audio_stream(content) else ("unreadable-audio", _brief(error, content))
-    return ("unreadable-audio", "no samples") if frames == 0 else None
+        info = soundfile.info(stream)
+    except (soundfile.SoundFileError, RuntimeError, ValueError, OSError):
+        stream.seek(0)
+        return Finding(None, duration_s=_duration_by_ffmpeg(stream))
+    if info.frames == 0:
+        raise _Unreadable("no samples")
+    return Finding(None, duration_s=float(info.duration))
 
 
-def _has_audio_stream(content: bytes) -> bool:
+def _duration_by_ffmpeg(stream: BinaryIO) -> float | None:
     try:
-        with av.open(io.BytesIO(content)) as container:
-            return len(container.streams.audio) > 0
-    except (av.FFmpegError, ValueError, OSError):
-        return False
-
-
-def _brief(error: Exception, content: bytes) -> str:
-    if not content:
-        return "an empty file"
-    text = str(error).split("<_io.BytesIO")[0].replace("Error opening ", "").strip(" :") or type(error).__name__
-    return f"{len(content)} bytes, {text}"
+        with av.open(stream, mode="r") as container:
+            if not container.streams.audio:
+                raise _Unreadable("no audio in it")
+            return container.duration / av.time_base if container.duration else None
+    except (av.FFmpegError, ValueError, OSError) as error:
+        raise _Unreadable("no audio header that libsndfile or FFmpeg know") from error

@@ -103,7 +103,16 @@ def _play_drums(song: Song) -> None:
         hat_decay_s=hand.within("hat decay", (0.015, 0.045)),
         brightness=bright,
     )
-    weights = {"kick": 1.0, "snare": 0.8, "clap": 0.8, "hat": 0.45, "open": 0.45, "ride": 0.4, "shaker": 0.35}
+    weights = {
+        "kick": 1.0,
+        "snare": 0.8,
+        "clap": 0.8,
+        "hat": 0.55,
+        "open": 0.5,
+        "ride": 0.45,
+        "crash": 0.6,
+        "shaker": 0.45,
+    }
     for drum, steps in pattern.items():
         hits = [kit.hit(drum, hand.moment(f"{drum} {take}")) for take in range(2)]
         for bar in range(song.bars):

@@ -6,7 +6,6 @@ The corpus has its own `manifest.csv` (path, label, artist) and `corpus.json`, s
 import csv
 import io
 import json
-import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -24,6 +23,8 @@ from genre_ray.schema import GENRES
 
 VERSION = 1
 """Changes whenever the same parameters give other sounds."""
+
+_KIND = "genre_ray composed corpus"
 
 TRACKS_PER_ARTIST = 3
 """So that a corpus of 15 tracks a genre has the five artists a genre that five artist-aware folds need."""
@@ -60,10 +61,11 @@ class Piece:
 
 
 def compose(root: str | Path, *, tracks_per_genre: int = 20, duration_s: float = 10.0, seed: int = 0) -> Path:
-    """Composes the corpus below `root` and returns its folder; one that is already there is used again.
+    """Composes the corpus as the folder `root` and returns it; one with these parameters that is there is used again.
 
-    Ten genres of `tracks_per_genre` tracks, 22,050 Hz mono 16 bit. The folder's name tells the parameters; the same
-    parameters give the same bytes. Raises CatalogError for a size without sense and a folder that cannot be written.
+    Ten genres of `tracks_per_genre` tracks, 22,050 Hz mono 16 bit; the same parameters give the same bytes. A composed
+    corpus with other parameters is replaced; anything else that is in the way is left alone. Raises CatalogError then,
+    for a size without sense, and for a folder that cannot be written.
     """
     if not 1 <= tracks_per_genre <= 99_999 or not 1.0 <= duration_s <= 600.0 or seed < 0:
         raise CatalogError(
@@ -72,19 +74,25 @@ def compose(root: str | Path, *, tracks_per_genre: int = 20, duration_s: float =
             expected="1 to 99999 tracks a genre of 1 to 600 seconds, and a seed of 0 or more",
         )
     parameters = Parameters(tracks_per_genre, float(duration_s), seed)
-    place = Path(root).expanduser() / f"composed-{tracks_per_genre}x{duration_s:g}s-seed{seed}-v{VERSION}"
+    place = Path(root).expanduser().absolute()
     if _is_complete(place, parameters):
         return place
+    if place.is_file() or (place.is_dir() and any(place.iterdir()) and _parameters_of(place) is None):
+        raise CatalogError(
+            f"{place}: something else is there",
+            expected="a new or empty folder, or a corpus composed earlier",
+            remedy="name another folder for the embedded corpus",
+        )
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{place.name}-") as unfinished:
             _write(Path(unfinished) / "corpus", parameters)
-            _put(Path(unfinished) / "corpus", place, parameters)
+            _put(Path(unfinished), place, parameters)
     except OSError as error:
         raise CatalogError(
             f"{place}: the embedded corpus cannot be written",
             found=str(error),
-            remedy="give another folder, or make room in this one",
+            remedy="name another folder, or make room in this one",
         ) from error
     return place
 
@@ -111,25 +119,34 @@ def _write(place: Path, parameters: Parameters) -> None:
         for piece in _pieces(parameters):
             (place / piece.path).write_bytes(render(piece, parameters))
             table.writerow((piece.path, GENRES[piece.genre], f"{GENRES[piece.genre]} artist {piece.artist + 1}"))
-    (place / "corpus.json").write_text(json.dumps({"kind": "genre_ray composed corpus"} | asdict(parameters), indent=1))
+    (place / "corpus.json").write_text(json.dumps({"kind": _KIND} | asdict(parameters), indent=1) + "\n")
 
 
-def _put(finished: Path, place: Path, parameters: Parameters) -> None:
+def _put(unfinished: Path, place: Path, parameters: Parameters) -> None:
     """Gives the corpus its final name; if somebody else was faster with the same one, theirs is used."""
-    if place.exists() and not _is_complete(place, parameters):
-        shutil.rmtree(place)
+    if _is_complete(place, parameters):
+        return
+    if place.exists():
+        place.rename(unfinished / "replaced")
     try:
-        finished.rename(place)
+        (unfinished / "corpus").rename(place)
     except OSError:
         if not _is_complete(place, parameters):
             raise
 
 
 def _is_complete(place: Path, parameters: Parameters) -> bool:
+    if _parameters_of(place) != asdict(parameters):
+        return False
+    return (place / "manifest.csv").is_file() and all((place / piece.path).is_file() for piece in _pieces(parameters))
+
+
+def _parameters_of(place: Path) -> dict[str, object] | None:
+    """What `corpus.json` says; None if `place` is no composed corpus."""
     try:
-        found = json.loads((place / "corpus.json").read_text())
+        found = json.loads((place / "corpus.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return False
-    if not isinstance(found, dict) or any(found.get(key) != value for key, value in asdict(parameters).items()):
-        return False
-    return (place / "manifest.csv").is_file() and all((place / p.path).is_file() for p in _pieces(parameters))
+        return None
+    if not isinstance(found, dict) or found.pop("kind", None) != _KIND:
+        return None
+    return found

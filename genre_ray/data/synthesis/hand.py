@@ -17,7 +17,7 @@ T = TypeVar("T")
 HABIT = 0.6
 """How much of a value is the artist's, and how often a choice is; the rest is the track's."""
 
-BORROWING = 0.2
+BORROWING = 0.14
 """How often an artist takes a part of the recipe from a neighbouring genre. This is what makes genres overlap."""
 
 

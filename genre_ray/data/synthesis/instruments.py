@@ -24,7 +24,8 @@ def pluck(frequency: float, duration_s: float, brightness: float, rng: np.random
     length = max(2, round(SAMPLE_RATE / frequency - 0.5))
     noise = rng.uniform(-1.0, 1.0, min(length, len(t)))
     burst = np.zeros(len(t))
-    burst[: len(noise)] = signal.lfilter([1.0], [1.0, brightness - 0.85], noise)
+    shaped = signal.lfilter([1.0], [1.0, brightness - 0.85], noise)
+    burst[: len(noise)] = shaped - shaped.mean()  # the loop would keep a constant for ever
     loop = np.zeros(length + 2)
     loop[0], loop[length], loop[length + 1] = 1.0, -0.498, -0.498
     return normalised(signal.lfilter([1.0], loop, burst) * envelope(t, 0.001, 0.03))
@@ -106,12 +107,15 @@ def rap(frequency: float, duration_s: float, brightness: float, rng: np.random.G
 
 
 def distorted(frequency: float, duration_s: float, brightness: float, rng: np.random.Generator) -> Sound:
-    """A power chord (root, fifth, octave) of strings through an overdriven amplifier and its cabinet."""
+    """A power chord (root, fifth, octave) of strings through an overdriven amplifier and its cabinet.
+
+    Highs are raised before the distortion, as guitar amplifiers do, so that the lows do not smother them.
+    """
     t = time(duration_s)
-    chord = np.exp(np.float32(-0.8) * t) * sum((tone(frequency * ratio, t, 0.8) for ratio in (1.0, 1.498, 2.0)), 0 * t)
-    return normalised(
-        low_pass(np.tanh(np.float32(2 + 8 * brightness) * chord), 3500 + 5000 * brightness) * envelope(t, 0.004, 0.02)
-    )
+    chord = tone(frequency, t, 0.7) + tone(frequency * 1.498, t, 0.7) + tone(frequency * 2, t, 0.7)
+    raised = np.diff(chord, prepend=np.float32(0)) * np.float32(6) + chord * np.float32(0.5)
+    driven = np.tanh(np.float32(3 + 9 * brightness) * raised * np.exp(np.float32(-0.8) * t))
+    return normalised(low_pass(driven, 4000 + 5000 * brightness) * envelope(t, 0.004, 0.02))
 
 
 def overdriven(frequency: float, duration_s: float, brightness: float, rng: np.random.Generator) -> Sound:

@@ -37,7 +37,7 @@ RECIPES: dict[str, Recipe] = {
             (0.15, 0.4),
         ),
         Melody(("overdriven", "pluck", "voice", "horn"), (2, 6), 4, (0.3, 0.7), (0.35, 0.7), 0.35),
-        Production((0.05, 0.25), (0.4, 1.2), (3500, 8000), (0.001, 0.02), (0.0, 1.0)),
+        Production((0.05, 0.25), (0.4, 1.2), (2500, 8000), (0.0005, 0.01), (0.0, 1.0)),
         ("country", "rock", "jazz"),
     ),
     "classical": Recipe(
@@ -48,18 +48,18 @@ RECIPES: dict[str, Recipe] = {
             ("strings", "piano"),
             ("1-------5-------", "1---------------", "1---5---8---5---"),
             2,
-            (0.1, 0.4),
+            (0.0, 0.3),
             (0.15, 0.45),
         ),
         Part(
             ("strings", "piano"),
             ("x---------------", "a-a-a-a-a-a-a-a-", "a.a.a.a.a.a.a.a."),
             3,
-            (0.1, 0.5),
+            (0.0, 0.4),
             (0.2, 0.5),
         ),
-        Melody(("strings", "piano", "horn"), (2, 8), 5, (0.2, 0.6), (0.3, 0.7), 0.15),
-        Production((0.3, 0.6), (1.2, 2.6), (5000, 10000), (0.0, 0.004), (0.0, 0.1)),
+        Melody(("strings", "piano", "horn"), (2, 8), 5, (0.0, 0.5), (0.3, 0.7), 0.15),
+        Production((0.3, 0.6), (1.2, 2.6), (2500, 8000), (0.0, 0.0015), (0.0, 0.1)),
         ("jazz", "blues"),
     ),
     "country": Recipe(
@@ -98,6 +98,7 @@ RECIPES: dict[str, Recipe] = {
                 },
             ),
             (0.4, 0.75),
+            brightness=(0.5, 1.0),
         ),
         Harmony(("0:m7 5:7 0:m7 5:7", "0:m7 8:maj7 10:maj 0:m7", "0:maj7 9:m7 2:m7 7:7"), DORIAN),
         Part(
@@ -124,6 +125,7 @@ RECIPES: dict[str, Recipe] = {
             ),
             (0.5, 0.9),
             kick_hz=(42.0, 56.0),
+            brightness=(0.4, 1.0),
         ),
         Harmony(("0:m7 0:m7 0:m7 0:m7", "0:min 8:maj 0:min 7:min", "0:m7 5:m7 0:m7 5:m7"), MINOR_PENTATONIC),
         Part(
@@ -153,7 +155,7 @@ RECIPES: dict[str, Recipe] = {
                 {"ride": "x.x.x.x.x.x.x.x.", "snare": "..?....?....?...", "kick": "x......?..?....."},
             ),
             (0.1, 0.4),
-            brightness=(0.4, 0.9),
+            brightness=(0.2, 0.8),
         ),
         Harmony(("2:m7 7:7 0:maj7 0:maj7", "0:maj7 9:7 2:m7 7:7", "0:m7 5:7 10:maj7 3:maj7"), DORIAN),
         Part(("bass",), ("1...w...w...w...", "1...5...w...w..."), 2, (0.1, 0.4), (0.3, 0.6)),
@@ -165,7 +167,7 @@ RECIPES: dict[str, Recipe] = {
             (0.12, 0.35),
         ),
         Melody(("horn", "piano", "pluck"), (4, 11), 4, (0.2, 0.7), (0.4, 0.8), 0.2),
-        Production((0.1, 0.35), (0.6, 1.6), (4500, 9000), (0.0, 0.012), (0.0, 0.2)),
+        Production((0.1, 0.35), (0.6, 1.6), (3000, 9000), (0.0, 0.006), (0.0, 0.2)),
         ("blues", "classical", "country"),
     ),
     "metal": Recipe(
@@ -201,6 +203,7 @@ RECIPES: dict[str, Recipe] = {
                 {"kick": "x..x..x...x.....", "snare": _BACKBEAT, "hat": "xoxoxoxoxoxoxoxo"},
             ),
             (0.35, 0.7),
+            brightness=(0.5, 1.0),
         ),
         Harmony(("0:maj 7:maj 9:min 5:maj", "9:min 5:maj 0:maj 7:maj", "0:maj 9:min 5:maj 7:maj"), MAJOR),
         Part(
@@ -247,7 +250,7 @@ RECIPES: dict[str, Recipe] = {
             (0.25, 0.5),
         ),
         Melody(("voice", "horn", "organ"), (2, 6), 4, (0.3, 0.7), (0.25, 0.6), 0.35),
-        Production((0.1, 0.4), (0.6, 2.0), (4000, 9000), (0.0, 0.015), (0.0, 0.4)),
+        Production((0.1, 0.4), (0.6, 2.0), (3000, 9000), (0.0, 0.008), (0.0, 0.4)),
         ("hiphop", "disco", "pop"),
     ),
     "rock": Recipe(
