@@ -6,6 +6,7 @@ No `from __future__ import annotations` here: Ray would then not validate the bu
 
 import asyncio
 import logging
+import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -68,9 +69,14 @@ class _Replica:
         await asyncio.to_thread(self._engine.reconfigure, config, default=self._default)
 
     async def state(self) -> dict[str, Any]:
-        """Version, checkpoint and the last refusal, for `promote`."""
+        """Version, checkpoint, the last refusal and the process, for `promote` and for people who look closer."""
         engine = self._engine
-        return {"version": engine.version, "checkpoint": engine.checkpoint, "refused": engine.refused}
+        return {
+            "version": engine.version,
+            "checkpoint": engine.checkpoint,
+            "refused": engine.refused,
+            "pid": os.getpid(),
+        }
 
 
 @serve.deployment(max_ongoing_requests=4, max_queued_requests=16)

@@ -48,7 +48,7 @@ def promote(
     Predictor.open(checkpoint, device="cpu").warm_up()
     wanted = version_of(checkpoint)
     if not ray.is_initialized():
-        ray.init(address=address or "auto", namespace="serve", log_to_driver=False)
+        connect_to_running(address)
     client = _get_global_client(raise_if_no_controller_running=False)
     if client is None:
         raise RunError("no service is running here", remedy="start one with `genre-ray serve`, or give its --address")
@@ -67,6 +67,25 @@ def promote(
         replicas=len(states),
         seconds=round(time.monotonic() - start, 3),
     )
+
+
+def connect_to_running(address: str | None) -> None:
+    """Join the Ray that the service runs in; RunError when it does not answer.
+
+    A Ray that was started on this machine asks for the token in the home folder, which `ray.init` with an address does not
+    look for by itself.
+    """
+    from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
+
+    maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+    try:
+        ray.init(address=address or "auto", namespace="serve", log_to_driver=False)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise RunError(
+            f"no Ray cluster answers at {address or 'auto'}",
+            found=str(error).splitlines()[0] if str(error) else type(error).__name__,
+            remedy="give the address that `genre-ray serve` printed, or run this on a node of the cluster",
+        ) from error
 
 
 def _deployed(client: Any, application: str) -> dict[str, Any]:

@@ -61,15 +61,15 @@ def run(
         client.deploy_apps(_within_cluster(schema), _blocking=False)
         _wait_until_ready([application.name for application in schema.applications], timeout_s)
         url = f"http://{schema.http_options.host}:{schema.http_options.port}"
-        logger.info("serving at %s", url)
+        logger.info("serving at %s, Ray at %s", url, ray.get_runtime_context().gcs_address)
         if blocking:
             _wait_for_signal()
         return url
     finally:
         if blocking:
-            serve.shutdown()
+            serve.shutdown()  # type: ignore[no-untyped-call]  # Ray is only partly annotated
             if started:
-                ray.shutdown()  # type: ignore[no-untyped-call]  # Ray is only partly annotated
+                ray.shutdown()
 
 
 def prepared(

@@ -1,0 +1,219 @@
+"""The service as a person starts it: HAProxy in front, two deployments, promotion under load, a killed replica."""
+
+import base64
+import io
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import soundfile
+
+from genre_ray.checkpoint import version_of
+from genre_ray.spectrogram import figure_from_levels
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+PROMOTE = """
+import json, sys
+from genre_ray.serve import promote
+from genre_ray.errors import GenreRayError
+try:
+    done = promote(sys.argv[1], address=sys.argv[2])
+    print("RESULT", json.dumps({"before": done.before, "after": done.after, "replicas": done.replicas}))
+except GenreRayError as error:
+    print("RESULT", json.dumps({"error": str(error)}))
+"""
+
+PIDS = """
+import json, sys
+from ray import serve
+from genre_ray.serve.promotion import connect_to_running
+connect_to_running(sys.argv[1])
+states = serve.get_deployment_handle("Figures", "genre").broadcast("state").results(timeout_s=30)
+print("RESULT", json.dumps([state["pid"] for state in states]))
+"""
+
+
+@pytest.fixture(scope="module")
+def service(serving: Callable[..., Any]) -> Any:
+    return serving()
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    content = io.BytesIO()
+    figure_from_levels(np.random.default_rng(0).integers(0, 256, (1, 128, 334), dtype=np.uint8)).save(content, "PNG")
+    return {"figure": base64.b64encode(content.getvalue()).decode(), "features": [0.5] * 57}
+
+
+@pytest.fixture(scope="module")
+def sound() -> bytes:
+    time_s = np.arange(22050 * 10) / 22050
+    beat = np.sin(2 * np.pi * 220 * time_s) * (np.sin(2 * np.pi * 2 * time_s) > 0)
+    content = io.BytesIO()
+    soundfile.write(content, (0.3 * beat).astype(np.float32), 22050, format="FLAC")
+    return content.getvalue()
+
+
+def script(program: str, *arguments: str) -> Any:
+    """What `program` prints after RESULT, run in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, timeout=200, check=False
+    )
+    lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
+    assert lines, done.stdout[-2000:] + done.stderr[-2000:]
+    return json.loads(lines[-1].removeprefix("RESULT "))
+
+
+@contextmanager
+def load(service: Any, document: dict[str, Any], clients: int = 3) -> Iterator[list[tuple[int, str]]]:
+    """Clients that ask without pause while the block runs; status and version of every answer, -1 where none came."""
+    answers: list[tuple[int, str]] = []
+    stop = threading.Event()
+
+    def ask() -> None:
+        with service.client() as client:
+            while not stop.is_set():
+                try:
+                    response = client.post("/v1/predict", json=document)
+                    version = response.json().get("model", {}).get("version", "")
+                    answers.append((response.status_code, version))
+                except httpx.HTTPError:
+                    answers.append((-1, ""))
+
+    threads = [threading.Thread(target=ask) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield answers
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def test_a_figure_is_answered_with_version_and_request_id(
+    service: Any, document: dict[str, Any], checkpoint: Path
+) -> None:
+    with service.client() as client:
+        response = client.post("/v1/predict", json=document, headers={"x-request-id": "trace-1"})
+    assert response.status_code == 200, response.text
+    answer = response.json()
+    assert answer["model"]["version"] == version_of(checkpoint)
+    assert answer["request_id"] == "trace-1"
+    assert response.headers.get_list("x-request-id") == ["trace-1"]
+
+
+def test_a_recording_is_answered_by_its_own_deployment(service: Any, sound: bytes) -> None:
+    with service.client() as client:
+        response = client.post("/v1/predict/audio?top_k=2", content=sound, headers={"content-type": "audio/flac"})
+        as_list = client.post("/v1/audio-classification?top_k=2", content=sound)
+        rubbish = client.post("/v1/predict/audio", content=b"fLaC" + b"\0" * 500)
+    assert response.status_code == 200, response.text
+    assert len(response.json()["predictions"]) == 2
+    assert [set(row) for row in as_list.json()] == [{"label", "score"}] * 2
+    assert rubbish.status_code == 422
+    assert rubbish.json()["type"].endswith("#unusable-audio")
+
+
+def test_headers_that_belong_to_serve_have_no_effect_from_outside(service: Any, document: dict[str, Any]) -> None:
+    hostile = {
+        "x-request-timeout-seconds": "0.000001",
+        "x-request-disconnect-disabled": "?1",
+        "x-request-id": "a" * 500,
+    }
+    with service.client() as client:
+        response = client.post("/v1/predict", json=document, headers=hostile)
+    assert response.status_code == 200
+    assert response.headers["x-request-id"] != "a" * 500
+
+
+def test_statistics_and_metrics_of_haproxy_listen_on_loopback_only(service: Any) -> None:
+    listening = Path("/proc/net/tcp").read_text() + Path("/proc/net/tcp6").read_text()
+    addresses = {
+        line.split()[1] for line in listening.splitlines() if len(line.split()) > 3 and line.split()[3] == "0A"
+    }
+    for port in service.ports.values():
+        found = {address.partition(":")[0] for address in addresses if address.endswith(f":{port:04X}")}
+        assert found == {"0100007F"}
+
+
+def test_an_announced_gigabyte_is_refused_before_it_is_sent(service: Any) -> None:
+    with socket.create_connection(("127.0.0.1", service.ports["http"]), timeout=30) as connection:
+        connection.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1073741824\r\n\r\n")
+        head = connection.recv(4096)
+    assert b" 413 " in head.split(b"\r\n")[0]
+    assert b"application/problem+json" in head
+
+
+def test_a_promotion_under_load_loses_no_request(
+    service: Any, document: dict[str, Any], checkpoint: Path, other_checkpoint: Path
+) -> None:
+    with load(service, document) as answers:
+        time.sleep(1.0)
+        done = script(PROMOTE, str(other_checkpoint), service.ray_address)
+        time.sleep(1.0)
+    assert done["before"] == version_of(checkpoint)
+    assert done["after"] == version_of(other_checkpoint)
+    assert done["replicas"] >= 2
+    assert {status for status, _ in answers} == {200}
+    assert {version for _, version in answers} == {version_of(checkpoint), version_of(other_checkpoint)}
+    assert answers[-1][1] == version_of(other_checkpoint)
+
+
+def test_a_bad_checkpoint_is_refused_and_the_old_one_goes_on(
+    service: Any, document: dict[str, Any], checkpoint: Path, tmp_path: Path
+) -> None:
+    with service.client() as client:
+        before = client.post("/v1/predict", json=document).json()["model"]["version"]
+    shutil.copytree(checkpoint, tmp_path / "damaged")
+    weights = next((tmp_path / "damaged").glob("*.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with load(service, document) as answers:
+        done = script(PROMOTE, str(tmp_path / "damaged"), service.ray_address)
+    assert "error" in done
+    assert set(answers) == {(200, before)}
+
+
+def test_the_only_replica_killed_under_load_comes_back(service: Any, document: dict[str, Any]) -> None:
+    pids = script(PIDS, service.ray_address)
+    with load(service, document) as answers:
+        time.sleep(0.5)
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        end = time.monotonic() + 90
+        while time.monotonic() < end:
+            time.sleep(1.0)
+            if len(answers) > 30 and all(status == 200 for status, _ in answers[-9:]):
+                break
+    counts = Counter(status for status, _ in answers)
+    assert all(status == 200 for status, _ in answers[-6:]), counts
+    assert set(counts) <= {200, 429, 503, -1}, counts
+    assert counts[-1] <= 3, counts  # what the killed process itself held: at most one request a client
+
+
+def test_stopped_it_leaves_no_process_behind(serving: Callable[..., Any], service: Any) -> None:
+    service.process.send_signal(signal.SIGTERM)
+    service.process.wait(120)
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        try:
+            socket.create_connection(("127.0.0.1", service.ports["http"]), timeout=1).close()
+        except OSError:
+            return
+        time.sleep(0.5)
+    pytest.fail("something still listens")
