@@ -22,9 +22,9 @@ from genre_ray.data.manifest import NAMES, read_manifest
 from genre_ray.data.verification import Inspection, inspect
 from genre_ray.errors import CatalogError
 from genre_ray.schema import GENRES, Track
-from genre_ray.source import is_uri
+from genre_ray.source import is_uri, name_of
 
-__all__ = ["Catalog", "Fault", "open_catalog"]
+__all__ = ["Catalog", "Fault", "Need", "Sources", "open_catalog"]
 
 Kind = Literal["gtzan", "folders", "manifest"]
 Need = Literal["spectrogram", "features"]
@@ -90,7 +90,7 @@ class Catalog:
         what = {"gtzan": "GTZAN", "folders": "genre folders", "manifest": "manifest"}[self.kind]
         return "\n".join(
             (
-                f"{self.root}: {what}, {len(self.tracks)} tracks, {len(self.labels)} genres",
+                f"{name_of(self.root)}: {what}, {len(self.tracks)} tracks, {len(self.labels)} genres",
                 "  " + ", ".join(f"{label} {counts[label]}" for label in self.labels),
                 "  " + ", ".join(f"{count} with {noun}" for noun, count in has.items() if count),
             )
@@ -104,7 +104,7 @@ class Catalog:
         """Everything but the tracks' content: counts, faults with all their tracks, duplicates, fingerprint."""
         counts = Counter(track.label for track in self.tracks)
         return {
-            "root": self.root,
+            "root": name_of(self.root),
             "kind": self.kind,
             "tracks": len(self.tracks),
             "labels": {label: counts[label] for label in self.labels},
@@ -137,14 +137,14 @@ def open_catalog(
     seen = list(zip(drafts, inspections, strict=True))
     for draft, inspection in seen:
         _drop_damaged(draft, inspection, log)
-    _note_missing(drafts, log)
+    _note_missing(drafts, need, log)
     left_out = {draft.id for draft in drafts if not _usable(draft, need, labels, log)}
     kept = [pair for pair in seen if pair[0].id not in left_out]
     if not kept:
         raise _nothing_usable(str(root), need, log.faults(left_out))
     is_gtzan = not is_manifest and _is_gtzan(seen)
     for draft, _ in kept if is_gtzan else ():
-        draft.artist = gtzan.artists()[draft.id]
+        draft.artist = gtzan.artists().get(draft.id)
     groups = duplicate_groups(kept, gtzan.duplicates() if is_gtzan else ())
     note_duplicates(groups, {draft.id: draft.label for draft, _ in kept}, log)
     return Catalog(
@@ -200,10 +200,10 @@ def _nothing_usable(root: str, need: Collection[Need], faults: Sequence[Fault]) 
 
 
 def _is_gtzan(seen: Sequence[tuple[Draft, Inspection]]) -> bool:
-    """Whether it is GTZAN and not another corpus in its layout: by ids, labels, and the 30 s of what audio it has."""
+    """Whether it is GTZAN and not another corpus in its layout: by ids, and the 30 s of what audio it has."""
     lengths = [found.audio.duration_s for _, found in seen if found.audio and found.audio.duration_s]
     of_30_s = not lengths or gtzan.SHORTEST_S <= median(lengths) <= gtzan.LONGEST_S
-    return of_30_s and gtzan.is_gtzan([draft.id for draft, _ in seen], {str(draft.label) for draft, _ in seen})
+    return of_30_s and gtzan.is_gtzan([draft.id for draft, _ in seen])
 
 
 def _keep_sources(draft: Draft, sources: Sources) -> None:
@@ -222,11 +222,11 @@ def _drop_damaged(draft: Draft, seen: Inspection, log: FaultLog) -> None:
         draft.audio = None
 
 
-def _note_missing(drafts: Sequence[Draft], log: FaultLog) -> None:
-    """A source that some tracks have and others never had; one that is there but damaged is listed under its damage."""
+def _note_missing(drafts: Sequence[Draft], need: Collection[Need], log: FaultLog) -> None:
+    """What some tracks have and others never had, and what is needed; damage is listed under its own kind already."""
     damaged = {
-        "figure": {*log.names("unreadable-figure"), *log.names("wrong-size-figure")},
-        "audio": {*log.names("unreadable-audio")},
+        "figure": {*log.names("unreadable-figure"), *log.names("wrong-size-figure"), *log.names("missing-figure")},
+        "audio": {*log.names("unreadable-audio"), *log.names("missing-audio")},
         "row": {*log.names("bad-row")},
     }
     has = {
@@ -234,9 +234,12 @@ def _note_missing(drafts: Sequence[Draft], log: FaultLog) -> None:
         "audio": {draft.id for draft in drafts if draft.audio is not None},
         "row": {draft.id for draft in drafts if draft.features is not None},
     }
+    needed = {"figure": "spectrogram" in need, "audio": False, "row": "features" in need}
     for noun, owners in has.items():
-        for draft in drafts if owners else ():
-            if draft.id not in owners and draft.id not in damaged[noun]:
+        for draft in drafts:
+            lacking = draft.id not in owners and draft.id not in damaged[noun]
+            without_audio = draft.id not in has["audio"] and draft.id not in damaged["audio"]
+            if lacking and (owners or (needed[noun] and without_audio)):
                 log.add(f"missing-{noun}", draft.id)
 
 

@@ -13,7 +13,9 @@ from genre_ray.data.tables import Table, read_table
 FIGURES_FOLDER = "images_original"
 AUDIO_FOLDERS = ("genres_original", "genres")
 FEATURES_TABLE = "features_30_sec.csv"
-"""GTZAN's whole-track features. `features_3_sec.csv` describes pieces of 3 s and is not used."""
+"""GTZAN's whole-track features."""
+
+_PIECES_TABLE = "features_3_sec.csv"
 
 
 def find_gtzan_level(listing: Listing) -> str | None:
@@ -35,6 +37,8 @@ def read_gtzan(listing: Listing, log: FaultLog) -> Drafts:
         if name in listing.folders:
             _read_genre_folders(listing.below(name), drafts)
     table = next((file for file in listing.files if file.path == FEATURES_TABLE), None)
+    if table is None and any(file.path == _PIECES_TABLE for file in listing.files):
+        log.add("ignored-file", _PIECES_TABLE, "describes pieces of 3 s, not tracks", action="ignored")
     if table is not None:
         _join_rows(read_table(table.source, table.path), drafts)
     return drafts

@@ -348,6 +348,19 @@ def test_a_corpus_whose_every_track_is_damaged_is_refused_with_the_faults(gtzan_
         open_catalog(root)
 
 
+def test_a_corpus_that_has_not_what_is_needed_is_refused_and_says_what_is_missing(gtzan_like: Build) -> None:
+    root = gtzan_like(parts=["figures"])
+    (root / "features_3_sec.csv").write_text("filename,length\nblues.00000.0.wav,66149\n")
+    with pytest.raises(CatalogError, match=r"6 × missing-row.*feature row or audio") as caught:
+        open_catalog(root, need=["features"])
+    assert "pieces of 3 s" in str(caught.value)
+
+
+def test_credentials_in_a_uri_are_not_shown() -> None:
+    catalog = Catalog((), (), (), "s3://key:secret@bucket/music", "folders")
+    assert "secret" not in catalog.summary() + str(catalog.to_json())
+
+
 def test_later_faults_join_those_of_their_kind(gtzan_like: Build) -> None:
     root = gtzan_like(parts=["audio"])
     (root / "genres_original/rock/rock.00002.wav").write_bytes(b"x")

@@ -153,7 +153,7 @@ def test_metal_is_brighter_than_classical_and_has_drums() -> None:
 
 
 def test_the_kick_of_disco_falls_on_every_beat() -> None:
-    """In a pure recipe the low band of a bar repeats with the beat, so the tempo can be read off its autocorrelation."""
+    """In a pure recipe the lows of a bar repeat with the beat: the tempo can be read off their autocorrelation."""
     hand = Hand(0, GENRES.index("disco"), 1, 3)
     sound = perform(hand, RECIPES["disco"], 6.0)
     beat_s = 60 / hand.within("tempo", RECIPES["disco"].groove.tempo)
