@@ -71,20 +71,22 @@ def _from_ready_parts(track: Track, inputs: InputConfig) -> Clip:
 
 def _from_audio(track: Track, inputs: InputConfig) -> Iterator[Clip]:
     # Here and not at the top: whoever has figures and rows (the ingress, most workers) never waits for the decoders.
-    from genre_ray import analysis, audio, features
+    from genre_ray.analysis import analyse
+    from genre_ray.audio import SAMPLE_RATE, read_clips
+    from genre_ray.features import extract as extract_features
 
     assert track.audio is not None
     config = inputs.spectrogram
-    for index, (start_s, samples) in enumerate(audio.read_clips(track.audio, clip=inputs.clip, track=track.id)):
+    for index, (start_s, samples) in enumerate(read_clips(track.audio, clip=inputs.clip, track=track.id)):
         picture: NDArray[np.uint8] | None = None
         row: NDArray[np.float64] | None = None
         if config is not None and inputs.features is not None and config.form != "figure":
-            picture, row = analysis.analyse(samples, form=config.form)
+            picture, row = analyse(samples, form=config.form)
         else:
             picture = _picture(samples, config) if config is not None else None
-            row = features.extract(samples) if inputs.features is not None else None
+            row = extract_features(samples) if inputs.features is not None else None
         if config is not None and config.form == "frames" and picture is not None:
-            picture = _fit_columns(picture, 1 + int(inputs.clip.duration_s * audio.SAMPLE_RATE) // HOP_LENGTH)
+            picture = _fit_columns(picture, 1 + int(inputs.clip.duration_s * SAMPLE_RATE) // HOP_LENGTH)
         yield Clip(track=track.id, label=track.label, index=index, start_s=start_s, spectrogram=picture, features=row)
 
 

@@ -126,7 +126,8 @@ def recipe_of(options: argparse.Namespace) -> "Recipe":
 
     if options.recipe:
         return Recipe.of_checkpoint(options.recipe)
-    from genre_ray.tune.config import VARIANT, load
+    from genre_ray.tune.config import load
+    from genre_ray.tune.names import VARIANT
 
     search = load(options.config)
     points = [dict(point) for point in search.points if options.variant in (None, point.get(VARIANT))]

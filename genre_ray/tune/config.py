@@ -3,23 +3,20 @@
 Knows nothing about Ray or Optuna; refuses what they could not take before anything is started.
 """
 
-import random
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from genre_ray.config import Config, InputConfig, RunConfig, load_yaml, parse
 from genre_ray.data.protocol import ProtocolConfig
 from genre_ray.errors import ConfigError
-from genre_ray.tune.domains import Choice, Domain, Int, LogInt, Scalar
+from genre_ray.tune.checks import check_search
+from genre_ray.tune.domains import Domain, Scalar
+from genre_ray.tune.names import VARIANT
 
-VARIANT = "variant"
-"""Name of the parameter that chooses among the variants."""
-
-_PROBES = 64
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -162,10 +159,7 @@ class TuneConfig(Config):
         for name in self.variants:
             if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
                 raise ValueError(f"variants: {name!r} should be letters, digits, - and _")
-        _check_base(self)
-        _check_extraction(self)
-        _check_space(self)
-        _check_points(self)
+        check_search(self)
         return self
 
     def parameters(self, variant: str | None) -> dict[str, Domain]:
@@ -244,108 +238,3 @@ def _assign(tree: dict[str, Any], field: str, value: Any) -> None:
             below = tree[part] = {}
         tree = below
     tree[last] = value
-
-
-def _check_base(config: TuneConfig) -> None:
-    for variant in config.variants:
-        _require_valid(config, {VARIANT: variant}, f"variants.{variant}")
-
-
-_EXTRACTION = ("inputs.clip", "inputs.spectrogram.form", "inputs.spectrogram.size")
-
-
-def _check_extraction(config: TuneConfig) -> None:
-    """Tracks are prepared once for all trials, so what is extracted from them cannot be searched."""
-    for name in config.space:
-        field = name.rsplit("/", 1)[-1]
-        if field.startswith(_EXTRACTION):
-            raise ValueError(
-                f"space.{name}: tracks are prepared once for a whole search, so {field} cannot be searched;"
-                " set it in base and run one search for each value"
-            )
-    seen = {
-        (run.inputs.clip, run.inputs.spectrogram.form, run.inputs.spectrogram.size)
-        for run in config.runs()
-        if run.inputs.spectrogram is not None
-    }
-    if len(seen) > 1:
-        raise ValueError(
-            "variants: inputs.clip, inputs.spectrogram.form and inputs.spectrogram.size must be the same in all"
-            " variants of one search; run one search for each"
-        )
-
-
-def _check_space(config: TuneConfig) -> None:
-    """Both bounds of each entry alone, then random combinations, so that no trial can be handed an invalid setting."""
-    for name, domain in config.space.items():
-        prefix = name.split("/", 1)[0] if "/" in name else None
-        if prefix is not None and prefix not in config.variants:
-            raise ValueError(
-                f"space.{name}: there is no variant {prefix!r} (known: {', '.join(config.variants) or 'none'})"
-            )
-        variants: list[str | None] = [prefix] if prefix else [*config.variants] or [None]
-        for variant in variants:
-            base = {VARIANT: variant} if variant else {}
-            _require_field(config, base, name)
-            for value in domain.corners():
-                _require_valid(config, base | {name: value}, f"space.{name} = {value!r}")
-    generator = random.Random(0)  # noqa: S311 - probes of the space, not secrets
-    for _ in range(_PROBES if config.space else 0):
-        params: dict[str, Any] = {}
-        if config.variants:
-            params[VARIANT] = generator.choice(list(config.variants))
-        domains = config.parameters(params.get(VARIANT))
-        params |= {name: generator.choice(domain.corners()) for name, domain in domains.items()}
-        _require_valid(config, params, f"space, combination {params}")
-
-
-def _require_field(config: TuneConfig, params: dict[str, Any], name: str) -> None:
-    tree: Any = config.resolve(params).model_dump(mode="json")
-    field = name.rsplit("/", 1)[-1]
-    for part in field.split("."):
-        if not isinstance(tree, dict) or part not in tree:
-            known = f"fields there: {', '.join(tree)}" if isinstance(tree, dict) else "nothing is below it"
-            place = f" for variant {params[VARIANT]}" if params else ""
-            raise ValueError(f"space.{name}: a run has no field {field!r}{place}; {known}")
-        tree = tree[part]
-
-
-def _require_valid(config: TuneConfig, params: dict[str, Any], place: str) -> None:
-    try:
-        config.resolve(params)
-    except ConfigError as error:
-        reason = error.message.replace("run: ", "")
-        raise ValueError(f"{place}: {reason}") from error
-    except ValidationError as error:
-        raise ValueError(f"{place}: {error}") from error
-
-
-def _check_points(config: TuneConfig) -> None:
-    for number, point in enumerate(config.points):
-        variant = point.get(VARIANT)
-        if variant is not None and variant not in config.variants:
-            raise ValueError(
-                f"points[{number}].variant: no variant {variant!r} (known: {', '.join(config.variants) or 'none'})"
-            )
-        domains = config.parameters(str(variant) if variant is not None else None)
-        for name, value in point.items():
-            if name == VARIANT:
-                continue
-            if name not in domains:
-                raise ValueError(
-                    f"points[{number}].{name}: not in the space{f' of variant {variant}' if variant else ''}"
-                )
-            if not _contains(domains[name], value):
-                raise ValueError(
-                    f"points[{number}].{name}: {value!r} lies outside {domains[name].model_dump(by_alias=True)}"
-                )
-
-
-def _contains(domain: Domain, value: Scalar) -> bool:
-    if isinstance(domain, Choice):
-        return any(value == option and type(value) is type(option) for option in domain.options)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    low, high = domain.bounds
-    whole = isinstance(domain, Int | LogInt)
-    return low <= value <= high and (not whole or float(value).is_integer())

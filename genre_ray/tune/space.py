@@ -8,8 +8,9 @@ from typing import Any
 
 import optuna
 
-from genre_ray.tune.config import VARIANT, TuneConfig
+from genre_ray.tune.config import TuneConfig
 from genre_ray.tune.domains import Choice, Domain, Int, LogInt, LogUniform, Uniform
+from genre_ray.tune.names import VARIANT
 
 
 def suggest(config: TuneConfig, trial: optuna.Trial) -> dict[str, Any]:

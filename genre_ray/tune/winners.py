@@ -22,8 +22,9 @@ from genre_ray.fitted import Fitted
 from genre_ray.inference import Predictor
 from genre_ray.training import Trainer
 from genre_ray.tune import study as records
-from genre_ray.tune.config import VARIANT, TuneConfig
+from genre_ray.tune.config import TuneConfig
 from genre_ray.tune.corpus import Corpus
+from genre_ray.tune.names import VARIANT
 from genre_ray.tune.outcome import BEST
 
 TRIALS = "trials"
