@@ -158,7 +158,7 @@ def _run_all(
     if failed:
         raise RunError(
             f"{len(failed)} of {len(experiments)} runs failed",
-            found="; ".join(f"{name}: {error}" for name, error in list(failed.items())[:3]),
+            found="; ".join(f"{name}: {_brief(error)}" for name, error in list(failed.items())[:3]),
             remedy="mend the cause and run the same command again: finished runs are kept",
         )
     return tuple(done[experiment.digest()] for experiment in experiments)
@@ -191,7 +191,7 @@ def _run_missing(
                 result: RunResult = ray.get(ready[0])
             except ray.exceptions.RayError as error:
                 failed[experiment.name] = _cause(error)
-                stream.write(f"  {experiment.name}: failed: {failed[experiment.name]}\n")
+                stream.write(f"  {experiment.name}: failed: {_brief(failed[experiment.name])}\n")
                 continue
             write_whole(_place(folder, experiment), json.dumps(result.to_json()))
             done[experiment.digest()] = result
@@ -217,7 +217,11 @@ def _tell(result: RunResult, count: int, total: int, elapsed_s: float, stream: T
 def _cause(error: ray.exceptions.RayError) -> Exception:
     """The error of the task itself, where Ray only wraps it."""
     cause = getattr(error, "cause", None)
-    return cause if isinstance(cause, GenreRayError) else error
+    return cause if isinstance(cause, Exception) else error
+
+
+def _brief(error: Exception) -> str:
+    return str(error) if isinstance(error, GenreRayError) else f"{type(error).__name__}: {error}"
 
 
 def _place(folder: Path, experiment: Experiment) -> Path:

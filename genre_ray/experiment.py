@@ -20,6 +20,7 @@ from genre_ray.calibration import fit_temperature
 from genre_ray.clips import ClipTable
 from genre_ray.config import InputConfig, RunConfig, parse
 from genre_ray.data.leaks import Split
+from genre_ray.errors import RunError
 from genre_ray.fitted import Fitted
 from genre_ray.inference import Predictor
 from genre_ray.metrics import score
@@ -124,6 +125,7 @@ def run_experiment(
         members = [fit(config, seen, labels=labels, threads=threads, device=device) for config in configs]
         history = history or members[0].history
     tracks, probabilities = _predict(recipe, members, test, temperature, device)
+    _require_finite(tracks, probabilities)
     targets = _targets(test, tracks, labels)
     return RunResult(
         name=experiment.name,
@@ -173,6 +175,16 @@ def _predict(
         place = Path(folder) / "checkpoint"
         checkpoint.save(place, members, weights=recipe.weights, temperature=temperature, metrics={}, data={})
         return Predictor.open(place, device=device).predict_table(table)
+
+
+def _require_finite(tracks: Sequence[str], probabilities: NDArray[np.float32]) -> None:
+    broken = [track for track, row in zip(tracks, probabilities, strict=True) if not np.isfinite(row).all()]
+    if broken:
+        raise RunError(
+            f"the predictions of {len(broken)} of {len(tracks)} test tracks are not finite",
+            found=", ".join(broken[:5]),
+            remedy="look at the feature rows of these tracks; inputs.features.scaling: quantile bears outliers",
+        )
 
 
 def _targets(table: ClipTable, tracks: Sequence[str], labels: Sequence[str]) -> NDArray[np.int64]:

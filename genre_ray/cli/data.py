@@ -145,5 +145,5 @@ def _line(name: str, splits: list["Split"]) -> str:
     tested = sum(leak.test_tracks for leak in leaks)
     crossing, known = sum(leak.artists_crossing for leak in leaks), sum(leak.artist_known for leak in leaks)
     artists = f"{crossing} of {tested}" if known else "artists unknown"
-    pairs = f"{sum(leak.duplicates_crossing for leak in leaks)} of {leaks[0].duplicate_pairs}"
+    pairs = f"{sum(leak.duplicates_crossing for leak in leaks)} of {sum(leak.duplicate_pairs for leak in leaks)}"
     return f"{name:<20} {sizes[0]:>6} / {sizes[1]:>6} / {sizes[2]:>6} {artists:>20} {pairs:>18}"

@@ -42,7 +42,7 @@ class RunResult:
             "seed": self.seed,
             "fitted_on": self.fitted_on,
             "n_train": self.n_train,
-            "seconds": round(self.seconds, 3),
+            "seconds": self.seconds,
             "leaks": self.leaks,
             "scores": self.scores.to_json(),
             "history": [dict(epoch) for epoch in self.history],
