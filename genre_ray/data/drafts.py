@@ -4,16 +4,18 @@ Knows nothing about which layout the files are in.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
 
+from genre_ray import features
 from genre_ray.data.faults import FaultLog
 from genre_ray.data.listing import File
-from genre_ray.schema import FEATURE_COLUMNS, Track
+from genre_ray.errors import FeatureError
+from genre_ray.schema import Track
 
 AUDIO_SUFFIXES = frozenset(
     f".{name}"
@@ -112,18 +114,9 @@ def numbered_id(stem: str) -> str | None:
     return f"{match['genre'].rstrip('._-')}.{match['number']}" if match else None
 
 
-def feature_row(values: dict[str, object]) -> tuple[NDArray[np.float64] | None, str]:
-    """The 57 features of a table's row in their order, or None and what is wrong with it.
-
-    `values` maps column names to text or numbers. Columns besides FEATURE_COLUMNS are not looked at.
-    """
-    row = np.empty(len(FEATURE_COLUMNS))
-    for place, column in enumerate(FEATURE_COLUMNS):
-        value = values.get(column)
-        try:
-            row[place] = float(value)  # type: ignore[arg-type]  # None and text are what is being tried
-        except (TypeError, ValueError):
-            return None, f"{column} is {value!r}"
-        if not np.isfinite(row[place]):
-            return None, f"{column} is {row[place]}"
-    return row, ""
+def feature_row(values: Mapping[str, object]) -> tuple[NDArray[np.float64] | None, str]:
+    """The 57 features of a table's row in their order, or None and what is wrong with it."""
+    try:
+        return features.from_row(values), ""
+    except FeatureError as error:
+        return None, f"{error.message.removeprefix('feature row: ')}: {error.found}"

@@ -17,10 +17,8 @@ from PIL import Image
 from genre_ray.data.drafts import Draft
 from genre_ray.data.listing import File
 from genre_ray.errors import TrackError
+from genre_ray.figure import HEIGHT, WIDTH
 from genre_ray.source import open_binary
-
-FIGURE_SIZE = (432, 288)
-"""Width and height of GTZAN's figures in pixels."""
 
 _PIECE = 1 << 20
 
@@ -102,14 +100,13 @@ def _check_figure(stream: BinaryIO) -> Finding:
     try:
         with Image.open(stream, formats=("PNG", "JPEG")) as image:
             size = image.size
-            if size == FIGURE_SIZE:
+            if size == (WIDTH, HEIGHT):
                 image.verify()
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error, ... on a damaged file
         message = "not a PNG or JPEG picture" if "cannot identify" in str(error) else str(error)
         raise _Unreadable(message) from error
-    if size != FIGURE_SIZE:
-        wanted = f"{FIGURE_SIZE[0]}×{FIGURE_SIZE[1]}"
-        return Finding(None, "wrong-size-figure", f"{size[0]}×{size[1]} instead of {wanted}")
+    if size != (WIDTH, HEIGHT):
+        return Finding(None, "wrong-size-figure", f"{size[0]}×{size[1]} instead of {WIDTH}×{HEIGHT}")
     return Finding(None)
 
 

@@ -11,7 +11,8 @@ from genre_ray.data.synthesis.drums import Kit
 from genre_ray.data.synthesis.hand import Hand
 from genre_ray.data.synthesis.instruments import INSTRUMENTS
 from genre_ray.data.synthesis.recipe import Part, Recipe
-from genre_ray.data.synthesis.waves import SAMPLE_RATE, Sound, normalised, record
+from genre_ray.data.synthesis.waves import Sound, normalised, record
+from genre_ray.schema import SAMPLE_RATE
 
 _QUALITIES = {
     "maj": (0, 4, 7),

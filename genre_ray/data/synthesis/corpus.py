@@ -17,9 +17,8 @@ import soundfile
 from genre_ray.data.synthesis.arrangement import perform
 from genre_ray.data.synthesis.hand import Hand
 from genre_ray.data.synthesis.recipes import RECIPES
-from genre_ray.data.synthesis.waves import SAMPLE_RATE
 from genre_ray.errors import CatalogError
-from genre_ray.schema import GENRES
+from genre_ray.schema import GENRES, SAMPLE_RATE
 
 VERSION = 1
 """Changes whenever the same parameters give other sounds."""

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import signal
 
-from genre_ray.data.synthesis.waves import SAMPLE_RATE, Sound, envelope, low_pass, normalised, time, tone, wave
+from genre_ray.data.synthesis.waves import Sound, envelope, low_pass, normalised, time, tone, wave
+from genre_ray.schema import SAMPLE_RATE
 
 Note = Callable[[float, float, float, np.random.Generator], Sound]
 """From frequency in Hz, duration in seconds, brightness (0 dark to 1 bright) and chance to a sound."""

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, signal
 
-SAMPLE_RATE = 22_050
-"""Hz, GTZAN's."""
+from genre_ray.schema import SAMPLE_RATE
 
 Sound = NDArray[np.float32]
 

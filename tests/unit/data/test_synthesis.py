@@ -13,9 +13,9 @@ from genre_ray.data.synthesis.drums import Kit
 from genre_ray.data.synthesis.hand import Hand
 from genre_ray.data.synthesis.instruments import INSTRUMENTS
 from genre_ray.data.synthesis.recipes import RECIPES
-from genre_ray.data.synthesis.waves import SAMPLE_RATE, envelope, high_pass, low_pass, record, time, tone
+from genre_ray.data.synthesis.waves import envelope, high_pass, low_pass, record, time, tone
 from genre_ray.errors import CatalogError
-from genre_ray.schema import GENRES
+from genre_ray.schema import GENRES, SAMPLE_RATE
 
 
 @pytest.fixture(scope="module")
