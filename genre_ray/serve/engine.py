@@ -116,7 +116,12 @@ class Engine:
         explanation = None
         if options.explain:
             explained = time.perf_counter()
-            explanation = occlusion_map(predictor, clips[0], int(np.argmax(prediction.probabilities)))
+            explanation = occlusion_map(
+                predictor,
+                clips[0],
+                int(np.argmax(prediction.probabilities)),
+                window_s=options.clip_s or predictor.inputs.clip.duration_s,
+            )
             stages["explain"] = time.perf_counter() - explained
         return Answered(
             prediction=prediction,

@@ -16,11 +16,11 @@ _SEGMENTS = 10
 _CHUNK = 12
 
 
-def occlusion_map(predictor: Predictor, clip: Clip, label: int) -> dict[str, Any] | None:
+def occlusion_map(predictor: Predictor, clip: Clip, label: int, *, window_s: float) -> dict[str, Any] | None:
     """How much the probability of `label` falls when a piece of the spectrogram is replaced by its row's mean.
 
-    `map` has `bands` rows from low to high frequency and `segments` columns in time; positive spoke for the label. None
-    when the model sees no spectrogram.
+    `map` has `bands` rows from low to high frequency and `segments` columns in time over the `window_s` seconds of the
+    clip; positive spoke for the label. None when the model sees no spectrogram.
     """
     picture = clip.spectrogram
     if picture is None:
@@ -48,5 +48,6 @@ def occlusion_map(predictor: Predictor, clip: Clip, label: int) -> dict[str, Any
         "bands": _BANDS,
         "segments": _SEGMENTS,
         "start_s": clip.start_s,
+        "window_s": window_s,
         "map": [[round(float(value), 4) for value in row] for row in fall],
     }

@@ -31,11 +31,11 @@ _STRIPPED = (
     "serve-multiplexed-model-id",
 )
 _NOT_READY = (
-    b'{"type":"/docs/problems#not-ready","title":"The service is not ready","status":503,'
+    b'{"type":"/docs#not-ready","title":"The service is not ready","status":503,'
     b'"detail":"no replica can answer at the moment"}'
 )
 _TOO_LARGE = (
-    '{"type":"/docs/problems#too-large","title":"The request is larger than the service accepts","status":413,'
+    '{"type":"/docs#too-large","title":"The request is larger than the service accepts","status":413,'
     '"detail":"the announced body is larger than any that is accepted"}'
 )
 _MARK = "# tightened by genre_ray"

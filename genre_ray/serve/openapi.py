@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 
 from genre_ray.schema import FEATURE_COLUMNS
+from genre_ray.serve import documentation
 from genre_ray.serve.pages import Asset
 from genre_ray.serve.problems import CONTENT_TYPE, TITLES, TYPE_PREFIX
 from genre_ray.serve.settings import Limits, ServeArgs
@@ -14,9 +15,13 @@ _JSON = "application/json"
 _AUDIO_TYPES = ("audio/mpeg", "audio/wav", "audio/flac", "audio/ogg", "audio/mp4", "application/octet-stream")
 
 
-def asset(args: ServeArgs) -> Asset:
-    """The document as a static asset at /openapi.json."""
-    return Asset.of(orjson.dumps(document(args)), _JSON)
+def assets(args: ServeArgs) -> dict[str, Asset]:
+    """The document at /openapi.json, and for people at /docs."""
+    described = document(args)
+    return {
+        "/openapi.json": Asset.of(orjson.dumps(described), _JSON),
+        "/docs": Asset.of(documentation.page(described), "text/html; charset=utf-8"),
+    }
 
 
 def document(args: ServeArgs) -> dict[str, Any]:

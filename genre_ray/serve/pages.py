@@ -21,7 +21,7 @@ _TYPES = {
     "svg": "image/svg+xml",
     "txt": "text/plain; charset=utf-8",
 }
-_PLACES = {"index.html": "/", "docs.html": "/docs", "favicon.svg": "/favicon.ico", "robots.txt": "/robots.txt"}
+_PLACES = {"index.html": "/", "favicon.svg": "/favicon.ico", "robots.txt": "/robots.txt"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from genre_ray.errors import (
 )
 
 CONTENT_TYPE = "application/problem+json"
-TYPE_PREFIX = "/docs/problems#"
+TYPE_PREFIX = "/docs#"
 """Each problem's `type` is a fragment of the service's own documentation."""
 
 TITLES: dict[str, str] = {

@@ -6,12 +6,14 @@ Knows nothing about requests, of which none is lost meanwhile.
 import copy
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import ray
 from ray import serve
 from ray.serve.context import _get_global_client
+from ray.serve.exceptions import DeploymentUnavailableError
 from ray.serve.schema import ServeDeploySchema
 
 from genre_ray.checkpoint import version_of
@@ -54,7 +56,7 @@ def promote(
         raise RunError("no service is running here", remedy="start one with `genre-ray serve`, or give its --address")
     start = time.monotonic()
     old = _deployed(client, application)
-    before = _states(application)
+    before = replica_states(application)
     _deploy(client, old, application, {"checkpoint": checkpoint, "allow_new_labels": allow_new_labels})
     try:
         states = _wait(application, wanted, checkpoint, timeout_s)
@@ -72,8 +74,8 @@ def promote(
 def connect_to_running(address: str | None) -> None:
     """Join the Ray that the service runs in; RunError when it does not answer.
 
-    A Ray that was started on this machine asks for the token in the home folder, which `ray.init` with an address does not
-    look for by itself.
+    A Ray that was started on this machine asks for the token in the home folder, which `ray.init` with an address does
+    not look for by itself.
     """
     from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 
@@ -116,19 +118,31 @@ def _deploy(client: Any, applications: dict[str, Any], name: str, user_config: d
     client.deploy_apps(ServeDeploySchema.model_validate({"applications": list(applications.values())}), _blocking=False)
 
 
-def _states(application: str) -> list[dict[str, Any]]:
-    """`state` of every running replica of both deployments."""
-    return [
-        state
-        for deployment in DEPLOYMENTS
-        for state in serve.get_deployment_handle(deployment, application).broadcast("state").results(timeout_s=30.0)
-    ]
+def replica_states(application: str, deployments: Sequence[str] = DEPLOYMENTS) -> list[dict[str, Any]]:
+    """`state` of every running replica: version, checkpoint, refused, pid.
+
+    A handle hears of its replicas a moment after it is made; RunError when it hears of none for half a minute.
+    """
+    return [state for deployment in deployments for state in _of_deployment(application, deployment)]
+
+
+def _of_deployment(application: str, deployment: str) -> list[dict[str, Any]]:
+    handle = serve.get_deployment_handle(deployment, application)
+    end = time.monotonic() + 30.0
+    while True:
+        try:
+            states: list[dict[str, Any]] = handle.broadcast("state").results(timeout_s=30.0)
+            return states
+        except DeploymentUnavailableError as error:
+            if time.monotonic() > end:
+                raise RunError(f"no replica of {deployment} answers", found=str(error)[:200]) from error
+            time.sleep(0.2)
 
 
 def _wait(application: str, version: str, checkpoint: str, timeout_s: float) -> list[dict[str, Any]]:
     end = time.monotonic() + timeout_s
     while time.monotonic() < end:
-        states = _states(application)
+        states = replica_states(application)
         for state in states:
             refused = state["refused"]
             if refused is not None and refused["checkpoint"] == checkpoint:

@@ -102,7 +102,7 @@ class WebApplication:
         self._turns = Turns()
         rate = security.rate_limit_per_s
         self._rates = Rates(per_s=rate, burst=security.rate_burst) if rate is not None else None
-        self._assets = pages.assets() | {"/openapi.json": openapi.asset(args)}
+        self._assets = pages.assets() | openapi.assets(args)
         self._posts = {
             "/v1/predict": Route(self._predict, limits.max_body_bytes, "figure"),
             "/v1/predict/audio": Route(self._predict_audio, limits.max_audio_bytes * 4 // 3 + 65536, "audio"),

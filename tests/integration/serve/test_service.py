@@ -40,11 +40,9 @@ except GenreRayError as error:
 
 PIDS = """
 import json, sys
-from ray import serve
-from genre_ray.serve.promotion import connect_to_running
+from genre_ray.serve.promotion import connect_to_running, replica_states
 connect_to_running(sys.argv[1])
-states = serve.get_deployment_handle("Figures", "genre").broadcast("state").results(timeout_s=30)
-print("RESULT", json.dumps([state["pid"] for state in states]))
+print("RESULT", json.dumps([state["pid"] for state in replica_states("genre", ["Figures"])]))
 """
 
 

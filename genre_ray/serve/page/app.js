@@ -1,0 +1,225 @@
+// The page: takes a recording, asks the service, shows the answer. Knows nothing about how answers come about.
+
+import { clock, drawCourse, drawSpectrogram, drawWaveform } from "/static/drawing.js";
+import { RATE, decode, example, melSpectrogram, wav } from "/static/sound.js";
+
+const $ = (id) => document.getElementById(id);
+const percent = (p) => (p > 0 && p < 0.01 ? "< 1 %" : `${Math.round(p * 100)} %`);
+const player = new Audio();
+const state = { run: 0, blob: null, name: "", samples: null, mel: null, answer: null, token: "", recorder: null, limits: {} };
+
+init();
+
+async function init() {
+  $("file").addEventListener("change", () => $("file").files[0] && take($("file").files[0], $("file").files[0].name));
+  $("example").addEventListener("click", async () => { say("Making an example", true); take(wav(await example()), "example.wav"); });
+  $("record").addEventListener("click", record);
+  $("play").addEventListener("click", () => (player.paused ? player.play() : player.pause()));
+  $("seek").addEventListener("input", () => { player.currentTime = ($("seek").value / 1000) * duration(); });
+  $("stage").addEventListener("click", (event) => { player.currentTime = (event.offsetX / $("stage").clientWidth) * duration(); });
+  $("why").addEventListener("change", draw);
+  $("retry").addEventListener("click", () => take(state.blob, state.name));
+  $("shorten").addEventListener("click", () => take(wav(state.samples.subarray(0, RATE * 120)), "first-two-minutes.wav"));
+  $("copy").addEventListener("click", () => copyCommand());
+  $("token-form").addEventListener("submit", (event) => { event.preventDefault(); state.token = $("token").value.trim(); take(state.blob, state.name); });
+  for (const name of ["play", "pause", "ended"]) player.addEventListener(name, showPlaying);
+  for (const name of ["timeupdate", "loadedmetadata", "seeked"]) player.addEventListener(name, showPosition);
+  window.addEventListener("resize", debounce(draw, 150));
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+  dropping();
+  try {
+    const model = await (await fetch("/v1/model")).json();
+    state.limits = model.limits;
+    $("model").textContent = `${model.labels.length} genres, model ${model.version}`;
+  } catch { $("model").textContent = "the service cannot be reached"; }
+}
+
+function dropping() {
+  let depth = 0;
+  const over = (on) => $("drop").classList.toggle("over", on);
+  document.addEventListener("dragenter", (event) => { event.preventDefault(); depth++; over(true); });
+  document.addEventListener("dragleave", () => { if (--depth <= 0) { depth = 0; over(false); } });
+  document.addEventListener("dragover", (event) => event.preventDefault());
+  document.addEventListener("drop", (event) => {
+    event.preventDefault(); depth = 0; over(false);
+    const file = event.dataTransfer.files[0];
+    if (file) take(file, file.name);
+  });
+}
+
+async function record() {
+  if (state.recorder) { state.recorder.stop(); return; }
+  try {
+    const stream = await navigator.mediaDevices.getUserMedia({ audio: true });
+    const pieces = [], recorder = new MediaRecorder(stream);
+    recorder.addEventListener("dataavailable", (event) => pieces.push(event.data));
+    recorder.addEventListener("stop", async () => {
+      stream.getTracks().forEach((track) => track.stop());
+      state.recorder = null; recording(false);
+      take(wav(await decode(await new Blob(pieces).arrayBuffer())), "recording.wav");
+    });
+    state.recorder = recorder; recorder.start(); recording(true);
+    setTimeout(() => state.recorder === recorder && recorder.stop(), 30000);
+  } catch { fail({ title: "No recording", detail: "The browser gave no access to a microphone. Choose a file, or take the example." }); }
+}
+
+function recording(on) {
+  $("record").setAttribute("aria-pressed", String(on));
+  $("record").textContent = on ? "Stop recording" : "Record";
+  say(on ? "Recording, up to 30 seconds" : "", false);
+}
+
+/** Show a recording and ask about it: first the answer, then its course and its reasons. */
+async function take(blob, name) {
+  const run = ++state.run;
+  Object.assign(state, { blob, name, samples: null, mel: null, answer: null });
+  for (const id of ["problem", "answer", "sound", "course-block"]) $(id).hidden = true;
+  $("why").checked = false; $("why").disabled = true; $("why-text").textContent = "";
+  player.pause(); player.src = URL.createObjectURL(blob);
+  say(`Listening to ${name}`, true);
+  const bytes = await blob.arrayBuffer();
+  const looking = look(bytes, run);
+  const known = state.limits.audio_bytes;
+  if (known && blob.size > known) {
+    await looking;
+    fail({ title: "The recording is too large", detail: `It has ${megabytes(blob.size)}; the service takes up to ${megabytes(known)}.` });
+    return;
+  }
+  const started = performance.now(), answer = await ask("", bytes);
+  if (run !== state.run) return;
+  if (answer.problem) { await looking; fail(answer.problem); return; }
+  show(answer, performance.now() - started);
+  await looking;
+  const more = await ask("over_time=true&explain=true", bytes);
+  if (run === state.run && !more.problem) deepen(more);
+}
+
+/** Decode and draw what the browser itself can; the service may know more formats than the browser. */
+async function look(bytes, run) {
+  try {
+    const samples = await decode(bytes);
+    if (run !== state.run) return;
+    state.samples = samples;
+    $("sound").hidden = false;
+    state.mel = melSpectrogram(samples);
+    draw(); showPosition();
+  } catch { $("sound").hidden = true; }
+}
+
+async function ask(query, bytes) {
+  const headers = { "content-type": state.blob.type || "application/octet-stream" };
+  if (state.token) headers.authorization = `Bearer ${state.token}`;
+  let response;
+  try {
+    response = await fetch(`/v1/predict/audio${query ? `?${query}` : ""}`, { method: "POST", body: bytes, headers });
+  } catch {
+    return { problem: { title: "The service cannot be reached", detail: "Look at the connection, then try again.", again: true } };
+  }
+  try {
+    const document = await response.json();
+    return response.ok ? document : { problem: { ...document, again: [429, 503, 504].includes(response.status), wait: response.headers.get("retry-after") } };
+  } catch { return { problem: { title: "The answer cannot be read", detail: `The service answered ${response.status}.`, again: true } }; }
+}
+
+function show(answer, took) {
+  state.answer = answer;
+  say(`${answer.label}, ${percent(answer.score)}${answer.unsure ? ", unsure" : ""}`, false);
+  $("answer").hidden = false;
+  $("verdict").replaceChildren(answer.label, " ", make("small", percent(answer.score)));
+  $("unsure").hidden = !answer.unsure;
+  const [first, second] = answer.predictions;
+  $("unsure").textContent = second ? `Unsure: no genre stands out. It could be ${first.label}, or ${second.label}.` : "Unsure: no genre stands out.";
+  $("bars").replaceChildren(...answer.predictions.slice(0, 12).map(bar));
+  $("request-id").textContent = answer.request_id;
+  $("version").textContent = answer.model.version;
+  $("timing").textContent = `answered in ${took < 1000 ? `${Math.round(took)} ms` : `${(took / 1000).toFixed(1)} s`}`;
+  $("curl").textContent = command();
+}
+
+function bar({ label, score }) {
+  const item = make("li"), name = make("span", label, "name"), track = make("span", "", "track"), fill = make("span", "", "fill");
+  fill.style.display = "block"; fill.style.width = `${Math.max(0.5, score * 100)}%`;
+  track.setAttribute("aria-hidden", "true"); track.append(fill);
+  item.append(name, track, make("span", percent(score), "value"));
+  return item;
+}
+
+function deepen(more) {
+  if (more.over_time && more.over_time.start_s.length > 1) { state.answer.over_time = more.over_time; $("course-block").hidden = false; }
+  if (more.explanation && state.mel) {
+    state.answer.explanation = more.explanation;
+    $("why").disabled = false;
+  }
+  draw();
+}
+
+function draw() {
+  if (state.samples && !$("sound").hidden) {
+    drawWaveform($("waveform"), state.samples);
+    const explanation = $("why").checked ? state.answer?.explanation : null;
+    if (state.mel) drawSpectrogram($("spectrogram"), state.mel, explanation, state.samples.length / RATE);
+    $("why-text").textContent = explanation ? reasons(explanation) : "";
+  }
+  const course = state.answer?.over_time;
+  if (!course) return;
+  const labels = Object.keys(state.answer.probabilities), lines = drawCourse($("course"), course, labels);
+  $("legend").replaceChildren(...lines.map(({ label, hue }) => { const item = make("li"), mark = make("i"); mark.style.background = hue; item.append(mark, label); return item; }));
+  $("course").setAttribute("aria-label", course.start_s.map((start, k) => `${clock(start)}: ${labels[course.probabilities[k].indexOf(Math.max(...course.probabilities[k]))]}`).join(", "));
+}
+
+/** The strongest piece in words: where, and how much. */
+function reasons({ map, bands, segments, label, start_s, window_s }) {
+  let best = { value: -1 };
+  map.forEach((row, band) => row.forEach((value, segment) => { if (value > best.value) best = { value, band, segment }; }));
+  if (best.value < 0.005) return `No single piece carried ${label}: covering any one of them changes little.`;
+  const height = ["the bass", "the lower middle", "the middle", "the upper middle", "the treble", "the highest treble"][Math.floor((best.band / bands) * 6)];
+  const length = Math.min(window_s, state.samples.length / RATE) / segments, from = start_s + best.segment * length;
+  return `Bright pieces spoke for ${label}. The strongest: ${height} from ${clock(from)} to ${clock(from + length)}; without it the probability falls by ${percent(best.value)}.`;
+}
+
+function fail(problem) {
+  say("", false);
+  $("problem").hidden = false;
+  $("problem-title").textContent = problem.title || "That did not work";
+  const wait = problem.wait ? ` Try again in ${problem.wait} s.` : "";
+  $("problem-detail").textContent = sentence(problem.detail || "") + wait;
+  const facts = [["Found", problem.found], ["Accepted", problem.expected], ["What to do", problem.remedy]].filter(([, text]) => text);
+  $("problem-facts").replaceChildren(...facts.flatMap(([name, text]) => [make("dt", name), make("dd", text)]));
+  $("token-form").hidden = problem.status !== 401;
+  $("retry").hidden = !problem.again;
+  $("shorten").hidden = !(state.samples && state.samples.length > RATE * 120);
+}
+
+function command() {
+  const token = state.token ? ` \\\n  -H 'Authorization: Bearer ${"<token>"}'` : "";
+  const name = state.name.replaceAll("'", "'\\''");
+  return `curl -X POST '${location.origin}/v1/predict/audio'${token} \\\n  -H 'Content-Type: ${state.blob.type || "application/octet-stream"}' \\\n  --data-binary @'${name}'`;
+}
+
+async function copyCommand() {
+  try { await navigator.clipboard.writeText($("curl").textContent); $("copy").textContent = "Copied"; } catch { getSelection().selectAllChildren($("curl")); }
+  setTimeout(() => ($("copy").textContent = "Copy"), 2000);
+}
+
+function showPlaying() {
+  $("play").textContent = player.paused ? "▶" : "❚❚";
+  $("play").setAttribute("aria-label", player.paused ? "Play" : "Pause");
+  if (!player.paused) requestAnimationFrame(follow);
+}
+
+function follow() { showPosition(); if (!player.paused) requestAnimationFrame(follow); }
+
+function showPosition() {
+  const share = duration() ? Math.min(1, player.currentTime / duration()) : 0;
+  $("seek").value = share * 1000;
+  $("seek").setAttribute("aria-valuetext", clock(player.currentTime));
+  $("playhead").style.left = `${share * 100}%`;
+  $("clock").textContent = `${clock(player.currentTime)} / ${clock(duration())}`;
+}
+
+function duration() { return Number.isFinite(player.duration) ? player.duration : state.samples ? state.samples.length / RATE : 0; }
+function say(text, busy) { $("status").textContent = text; $("status").classList.toggle("busy", busy); }
+function make(tag, text = "", kind = "") { const element = document.createElement(tag); element.textContent = text; if (kind) element.className = kind; return element; }
+function sentence(text) { return text ? `${text[0].toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}` : ""; }
+function megabytes(bytes) { return `${(bytes / 1048576).toFixed(1)} MB`; }
+function debounce(action, ms) { let timer; return () => { clearTimeout(timer); timer = setTimeout(action, ms); }; }
