@@ -20,16 +20,16 @@ _TURN = np.float32(2 * np.pi)
 
 
 def pluck(frequency: float, duration_s: float, brightness: float, rng: np.random.Generator) -> Sound:
-    """A plucked string (Karplus and Strong 1983): noise in a delay line whose loop is a two-point mean."""
+    """A plucked string (Karplus and Strong 1983): noise goes round in a delay line whose loop is a two-point mean."""
     t = time(duration_s)
     length = max(2, round(SAMPLE_RATE / frequency - 0.5))
-    noise = rng.uniform(-1.0, 1.0, min(length, len(t)))
-    burst = np.zeros(len(t))
-    shaped = signal.lfilter([1.0], [1.0, brightness - 0.85], noise)
-    burst[: len(noise)] = shaped - shaped.mean()  # the loop would keep a constant for ever
-    loop = np.zeros(length + 2)
-    loop[0], loop[length], loop[length + 1] = 1.0, -0.498, -0.498
-    return normalised(signal.lfilter([1.0], loop, burst) * envelope(t, 0.001, 0.03))
+    noise = signal.lfilter([1.0], [1.0, brightness - 0.85], rng.uniform(-1.0, 1.0, length))
+    string = np.zeros(len(t) + length + 1)
+    string[1 : length + 1] = noise - noise.mean()  # the loop would keep a constant for ever
+    for start in range(length + 1, len(t) + 1, length):
+        before = string[start - length - 1 : start]
+        string[start : start + length] = 0.498 * (before[1:] + before[:-1])
+    return normalised(string[1 : len(t) + 1] * envelope(t, 0.001, 0.03))
 
 
 def piano(frequency: float, duration_s: float, brightness: float, rng: np.random.Generator) -> Sound:

@@ -36,8 +36,8 @@ def wave(frequency: float, cycles: NDArray[np.floating], slope: float, *, highes
     `cycles` is the phase of the fundamental in turns; `frequency` only says which harmonics there are.
     """
     top = max(1, int(min(24, highest_hz // frequency)))
-    place = np.asarray(cycles % 1.0 * _PERIOD, dtype=np.int32)
-    return _period(top, round(slope, 2))[place % _PERIOD]
+    place = (cycles * _PERIOD).astype(np.int32) & (_PERIOD - 1)
+    return np.take(_period(top, round(slope, 2)), place)
 
 
 def tone(frequency: float, t: Sound, slope: float) -> Sound:
