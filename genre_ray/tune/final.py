@@ -174,6 +174,28 @@ def _score(name: str, place: str | Path, corpus: Corpus, member: Fitted | None) 
     )
 
 
+def _shown(entry: Entry) -> list[RunResult]:
+    """Every seed by itself, with the one pair of curves that has a validation part: the winning trial's."""
+    if len(entry.singles) == 1:
+        return [entry.combined]
+    first, *rest = (dataclasses.replace(single, history=()) for single in entry.singles)
+    return [dataclasses.replace(first, history=entry.combined.history), *rest]
+
+
+def _notes(entry: Entry) -> list[str]:
+    curves = (
+        "The curves are those of the winning trial, trained on the training part and watched on the validation part."
+    )
+    if len(entry.singles) == 1:
+        return [curves]
+    together = entry.combined.scores
+    return [
+        curves,
+        f"The checkpoint averages the probabilities of all {len(entry.singles)} fits: accuracy {together.accuracy:.3f},"
+        f" macro F1 {together.macro_f1:.3f}, ECE {together.ece:.3f} (temperature fitted on the validation part).",
+    ]
+
+
 def _write_reports(
     config: TuneConfig, catalog: Catalog, folder: Path, study: optuna.Study, entries: Sequence[Entry]
 ) -> None:
@@ -184,8 +206,10 @@ def _write_reports(
         write_report(
             path,
             title=f"{config.name}: {entry.name}",
-            runs=[entry.combined],
+            runs=_shown(entry),
+            data={"corpus": Path(catalog.root).name, "kind": catalog.kind, "tracks": len(catalog.tracks)},
             faults=catalog.faults,
+            notes=_notes(entry),
             config={"run": entry.run.model_dump(mode="json"), "search": plain},
         )
     write_search_report(

@@ -152,6 +152,7 @@ def _run_trials(config: TuneConfig, corpus: Corpus, folder: Path, stream: TextIO
         trials_folder=str((folder / TRIALS).resolve()),
     )
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C must reach `search`, which writes the best so far
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # SearchProgress speaks; Tune's own tables stay out of its way
     # Tune warns of frequent snapshots of its own state; they are small, and resuming does not read them.
     os.environ["TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S"] = "0"
     tuner = ray.tune.Tuner(

@@ -59,8 +59,10 @@ class StudySearcher(Searcher):
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """One epoch: Optuna's sampler learns from the course of stopped trials too."""
+        self._report(self._trials[trial_id], result)
+
+    def _report(self, trial: optuna.Trial, result: dict[str, Any]) -> None:
         epoch = int(result["epoch"])
-        trial = self._trials[trial_id]
         if epoch not in self._study.trials[trial.number].intermediate_values:
             trial.report(float(result[SCORE]), step=epoch)
 
@@ -73,6 +75,7 @@ class StudySearcher(Searcher):
         if error or not result or SCORE not in result:
             self._study.tell(trial, state=TrialState.FAIL)
             return
+        self._report(trial, result)  # Tune does not hand the last epoch to on_trial_result
         trial.set_user_attr(records.METRICS, {k: v for k, v in result.items() if k in _KEPT and v is not None})
         if result.get("diverged"):
             trial.set_user_attr(records.DIVERGED, True)

@@ -49,10 +49,11 @@ def test_a_trial_that_stops_early_is_pruned_with_its_course_kept(study: optuna.S
     searcher.suggest("a")
     for number, score in ((1, 0.2), (2, 0.3)):
         searcher.on_trial_result("a", epoch(number, score))
-    searcher.on_trial_complete("a", epoch(2, 0.3))
+    searcher.on_trial_complete("a", epoch(3, 0.25))  # Tune hands the last epoch over here alone
     trial = study.trials[0]
     assert trial.state == TrialState.PRUNED
-    assert trial.intermediate_values == {1: 0.2, 2: 0.3}
+    assert trial.intermediate_values == {1: 0.2, 2: 0.3, 3: 0.25}
+    assert records.table(study)[["epochs", "score"]].values.tolist() == [[3, 0.25]]
     assert records.ranking(study) == []
 
 
