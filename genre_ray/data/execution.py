@@ -5,6 +5,8 @@ made. So neither the object store nor the driver ever holds the corpus, and a fi
 """
 
 import logging
+import pickle
+import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +18,7 @@ import pyarrow as pa
 import ray
 import ray.data
 from ray.data import ActorPoolStrategy
-from ray.exceptions import RayTaskError, UserCodeException
+from ray.exceptions import RayError
 from ray.util.debug import log_once
 
 from genre_ray.data import transport
@@ -34,8 +36,10 @@ _RESULT = pa.schema(
         ("rows", pa.int64()),
         ("kind", pa.string()),
         ("message", pa.string()),
+        ("refusal", pa.binary()),
     ]
 )
+"""What a task returns: a row an entry; or one row with an error of ours, pickled, since Ray keeps only its text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,8 +78,8 @@ def run(shards: Sequence[Shard], work: Work, store: Store, *, actors: Actors | N
                     _require_shared(store, done.name)
                     first = False
                 yield done
-    except (RayTaskError, UserCodeException) as error:
-        raise _ours(error) from error
+    except RayError as error:
+        raise RunError("the workers failed", found=_gist(error), remedy="see the workers' logs") from error
     finally:
         forget(name)
 
@@ -128,22 +132,38 @@ class _Worker:
 
     def __init__(self, *, work: Work, store: Store, run: str) -> None:
         self._work, self._store, self._run = work, store, run
-        self._process = work.open()
+        self._opened: Process | GenreRayError
+        try:
+            self._opened = work.open()
+        except GenreRayError as error:
+            self._opened = error  # said with the first shard; raised here, Ray would start the actor again and again
 
     def __call__(self, block: pa.Table) -> pa.Table:
-        return _completed(block, self._process, self._work, self._store, self._run)
+        if isinstance(self._opened, GenreRayError):
+            return _refusal(self._opened)
+        return _completed(block, self._opened, self._work, self._store, self._run)
 
 
 def _completed(block: pa.Table, process: Process, work: Work, store: Store, run: str) -> pa.Table:
     shard = Shard(block["shard"][0].as_py(), tuple(transport.from_arrow(block)), tuple(block["key"].to_pylist()))
-    entries = complete(shard, process, work, store, run=run)
+    try:
+        entries = complete(shard, process, work, store, run=run)
+    except GenreRayError as error:
+        return _refusal(error)
     return pa.Table.from_pylist([{"shard": shard.name, **asdict(entry)} for entry in entries], schema=_RESULT)
+
+
+def _refusal(error: GenreRayError) -> pa.Table:
+    return pa.Table.from_pylist([{"refusal": pickle.dumps(error)}], schema=_RESULT)
 
 
 def _results(dataset: Any) -> Iterator[Done]:
     for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         by_shard: dict[str, list[Entry]] = {}
         for row in batch.to_pylist():
+            refusal = row.pop("refusal")
+            if refusal is not None:
+                raise pickle.loads(refusal)  # noqa: S301 - written by our own worker a moment ago
             by_shard.setdefault(row.pop("shard"), []).append(Entry(**row))
         for name, entries in by_shard.items():
             yield Done(name, tuple(entries))
@@ -163,14 +183,11 @@ def _require_shared(store: Store, name: str) -> None:
         time.sleep(0.5)
 
 
-def _ours(error: Exception) -> Exception:
-    """The error of ours that a worker raised, freed from Ray's wrapping; the wrapped one when it is another's."""
-    inner: BaseException | None = error
-    while inner is not None:
-        if isinstance(inner, GenreRayError) and not isinstance(inner, RayTaskError):
-            return inner
-        inner = getattr(inner, "cause", None) or inner.__cause__
-    return RunError("a worker failed", found=str(error).strip().splitlines()[-1], remedy="see the workers' logs")
+def _gist(error: RayError) -> str:
+    """The line of Ray's text that names the exception in the worker; the last line where there is none."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    named = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Exit|Interrupt)\b", line)]
+    return (named or lines or [type(error).__name__])[0 if named else -1]
 
 
 @contextmanager

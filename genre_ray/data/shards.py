@@ -39,6 +39,9 @@ _DEATHS = 2
 _SHARDS_PER_CPU = 8
 _SMALLEST, _LARGEST = 8, 256
 _PAUSES_S = (1.0, 5.0, 20.0)
+_LASTING = frozenset(
+    (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ENAMETOOLONG)
+)
 
 Process = Callable[[Track], Iterator[pa.Table]]
 """From a track to its rows, in one table or several. Raises TrackError when it has none."""
@@ -106,7 +109,7 @@ def complete(shard: Shard, process: Process, work: Work, store: Store, *, run: s
                 writer.finish(entries)
             return tuple(entries)
         except OSError as error:
-            if pause is None or error.errno == errno.ENOSPC:
+            if pause is None or error.errno in _LASTING:
                 raise _cannot_write(store, error) from error
             logger.warning("shard %s: %s; again in %.0f s", shard.name, error, pause)
             time.sleep(pause)
@@ -114,7 +117,7 @@ def complete(shard: Shard, process: Process, work: Work, store: Store, *, run: s
 
 
 def _cannot_write(store: Store, error: OSError) -> RunError:
-    full = error.errno == errno.ENOSPC
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     return RunError(
         f"{store.location} cannot be written",
         found=str(error),
