@@ -46,7 +46,8 @@ def page(document: dict[str, Any]) -> bytes:
 <p>Every answer carries the model's version and the request's id; send X-Request-Id to choose it yourself.</p></section>
 {paths}
 <section><h2 id="problems">Problems</h2>
-<p>Errors are problem documents (RFC 9457), <code>application/problem+json</code>, with what was found, what is accepted and what to do. Their <code>type</code> points to this table.</p>
+<p>Errors are problem documents (RFC 9457), <code>application/problem+json</code>, with what
+was found, what is accepted and what to do. Their <code>type</code> points to this table.</p>
 <table><tbody>{problems}</tbody></table></section></main></body></html>
 """.encode()
 

@@ -1,6 +1,6 @@
 // The page: takes a recording, asks the service, shows the answer. Knows nothing about how answers come about.
 
-import { clock, drawCourse, drawSpectrogram, drawWaveform } from "/static/drawing.js";
+import { LEAST, clock, drawCourse, drawSpectrogram, drawWaveform } from "/static/drawing.js";
 import { RATE, decode, example, melSpectrogram, wav } from "/static/sound.js";
 
 const $ = (id) => document.getElementById(id);
@@ -171,7 +171,7 @@ function draw() {
 function reasons({ map, bands, segments, label, start_s, window_s }) {
   let best = { value: -1 };
   map.forEach((row, band) => row.forEach((value, segment) => { if (value > best.value) best = { value, band, segment }; }));
-  if (best.value < 0.005) return `No single piece carried ${label}: covering any one of them changes little.`;
+  if (best.value < LEAST) return `No single piece carried ${label}: covering any one of them changes little.`;
   const height = ["the bass", "the lower middle", "the middle", "the upper middle", "the treble", "the highest treble"][Math.floor((best.band / bands) * 6)];
   const length = Math.min(window_s, state.samples.length / RATE) / segments, from = start_s + best.segment * length;
   return `Bright pieces spoke for ${label}. The strongest: ${height} from ${clock(from)} to ${clock(from + length)}; without it the probability falls by ${percent(best.value)}.`;

@@ -5,6 +5,9 @@ const MAGMA = ["000004", "0b0924", "20114b", "3b0f70", "57157e", "721f81", "8c29
   "fe9f6d", "febf84", "fddea0", "fcfdbf"].map((hex) => [0, 2, 4].map((i) => parseInt(hex.slice(i, i + 2), 16)));
 const HUES = ["#9b51c9", "#d9662b", "#1f8f6b", "#2f7bd0", "#b8930f"];
 
+/** A piece counts when the probability falls by so much without it. */
+export const LEAST = 0.005;
+
 const ink = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 /** The context of a canvas at the screen's own resolution, cleared; drawing is in CSS pixels. */
@@ -50,7 +53,8 @@ export function drawSpectrogram(canvas, mel, explanation, seconds) {
 
 function drawExplanation(context, width, height, { map, bands, segments, start_s, window_s }, seconds) {
   const left = (start_s / seconds) * width, wide = Math.min(width - left, (Math.min(window_s, seconds) / seconds) * width);
-  const strongest = Math.max(1e-6, ...map.flat().map(Math.abs));
+  const strongest = Math.max(...map.flat());
+  if (strongest < LEAST) return;
   context.fillStyle = "rgba(8, 4, 16, 0.72)";
   context.fillRect(0, 0, left, height);
   context.fillRect(left + wide, 0, width - left - wide, height);
@@ -76,7 +80,7 @@ function colour(value) {
 /** Lines of the leading genres over time; returns [{label, hue}] for the legend. */
 export function drawCourse(canvas, course, labels) {
   const { context, width, height } = fresh(canvas);
-  const left = 34, bottom = height - 22, top = 6, right = width - 6;
+  const left = 46, bottom = height - 22, top = 6, right = width - 6;
   const end = course.start_s[course.start_s.length - 1] + course.window_s;
   const x = (seconds) => left + (seconds / end) * (right - left), y = (p) => bottom - p * (bottom - top);
   context.font = "12px system-ui, sans-serif"; context.fillStyle = ink("--quiet"); context.strokeStyle = ink("--line");

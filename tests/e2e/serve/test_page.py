@@ -1,0 +1,168 @@
+"""The page in a real Chromium: a drop, the example, bad and long files, a token, no network, keyboard, themes."""
+
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+pytestmark = [pytest.mark.slow]
+
+PICTURES = os.environ.get("GENRE_RAY_PICTURES")
+"""A folder for screenshots, for people who want to look; none are kept otherwise."""
+
+
+def sound(seconds: float) -> bytes:
+    time_s = np.arange(int(22050 * seconds)) / 22050
+    beat = (np.sin(2 * np.pi * 2 * time_s) > 0) * np.sin(2 * np.pi * 180 * time_s)
+    content = io.BytesIO()
+    soundfile.write(content, (0.4 * beat).astype(np.float32), 22050, format="WAV")
+    return content.getvalue()
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    context = browser.new_context(viewport={"width": 1200, "height": 900})
+    opened = context.new_page()
+    opened.faults = []
+    opened.on("pageerror", lambda error: opened.faults.append(str(error)))
+    opened.on("console", lambda message: opened.faults.append(message.text) if "Security" in message.text else None)
+    opened.asked = []
+    opened.on("request", lambda request: opened.asked.append(request.url))
+    yield opened
+    context.close()
+
+
+def choose(page: Any, name: str, content: bytes, kind: str = "audio/wav") -> None:
+    page.set_input_files("#file", {"name": name, "mimeType": kind, "buffer": content})
+
+
+def keep(page: Any, name: str) -> None:
+    if PICTURES:
+        page.screenshot(path=str(Path(PICTURES) / f"{name}.png"), full_page=True)
+
+
+def test_a_chosen_file_is_answered_drawn_and_explained(page: Any, running: Any) -> None:
+    page.goto(running.url)
+    choose(page, "beat.wav", sound(25))
+    page.wait_for_selector("#answer:not([hidden])", timeout=60_000)
+    page.wait_for_selector("#why:not([disabled])", timeout=120_000)
+    assert page.locator("#bars li").count() == 10
+    assert page.locator("#verdict").inner_text()
+    assert page.locator("#course-block").is_visible()
+    assert page.locator("#unsure").is_visible() == ("nsure" in page.locator("#status").inner_text())
+    page.check("#why")
+    assert page.locator("#why-text").inner_text()
+    page.click("summary")
+    assert "--data-binary @'beat.wav'" in page.locator("#curl").inner_text()
+    dark = page.evaluate(
+        "() => { const c = document.getElementById('spectrogram'); const d = c.getContext('2d')"
+        ".getImageData(0, 0, c.width, c.height).data; return new Set(d).size }"
+    )
+    assert dark > 20, "the spectrogram is one colour"
+    keep(page, "answer-desktop-light")
+    assert page.faults == []
+
+
+def test_everything_comes_from_the_service_itself(page: Any, running: Any) -> None:
+    page.goto(running.url)
+    page.wait_for_function("() => document.getElementById('model').textContent.includes('genres')")
+    assert {url.split("/")[2] for url in page.asked if url.startswith("http")} == {running.url.split("/")[2]}
+    page.goto(f"{running.url}/docs")
+    assert page.locator("#too-large").count() == 1
+    keep(page, "docs")
+    assert page.faults == []
+
+
+def test_a_dropped_file_is_taken(page: Any, running: Any) -> None:
+    page.goto(running.url)
+    transfer = page.evaluate_handle(
+        "bytes => { const t = new DataTransfer();"
+        " t.items.add(new File([new Uint8Array(bytes)], 'dropped.wav', {type: 'audio/wav'})); return t }",
+        list(sound(3)),
+    )
+    page.dispatch_event("#drop", "dragenter", {"dataTransfer": transfer})
+    assert "over" in (page.get_attribute("#drop", "class") or "")
+    page.dispatch_event("#drop", "drop", {"dataTransfer": transfer})
+    page.wait_for_selector("#answer:not([hidden])", timeout=60_000)
+    page.click("summary")
+    assert "dropped.wav" in page.locator("#curl").inner_text()
+
+
+def test_the_example_plays_and_is_answered_on_a_phone_in_the_dark(browser: Any, running: Any) -> None:
+    context = browser.new_context(
+        viewport={"width": 390, "height": 844}, device_scale_factor=2, has_touch=True, color_scheme="dark"
+    )
+    page = context.new_page()
+    page.goto(running.url)
+    keep(page, "start-phone-dark")
+    page.tap("#example")
+    page.wait_for_selector("#why:not([disabled])", timeout=120_000)
+    page.tap("#play")
+    page.wait_for_function("() => document.getElementById('seek').value > 0", timeout=20_000)
+    page.tap("#play")
+    page.check("#why")
+    keep(page, "answer-phone-dark")
+    assert page.evaluate("() => document.documentElement.scrollWidth <= window.innerWidth"), "it scrolls sideways"
+    context.close()
+
+
+def test_a_bad_file_is_refused_in_words(page: Any, running: Any) -> None:
+    page.goto(running.url)
+    choose(page, "notes.pdf", b"%PDF-1.7 not music", "application/pdf")
+    page.wait_for_selector("#problem:not([hidden])", timeout=30_000)
+    assert "not accepted" in page.locator("#problem-title").inner_text()
+    assert "mp3" in page.locator("#problem-facts").inner_text()
+    assert page.locator("#answer").is_hidden()
+    keep(page, "bad-file")
+
+
+def test_a_long_file_is_offered_to_be_cut(page: Any, guarded: Any) -> None:
+    page.goto(guarded.url)
+    page.wait_for_function("() => document.getElementById('model').textContent.includes('genres')")
+    choose(page, "long.wav", sound(130))
+    page.wait_for_selector("#shorten:not([hidden])", timeout=60_000)
+    assert "too large" in page.locator("#problem-title").inner_text()
+
+
+def test_a_missing_token_is_asked_for(page: Any, guarded: Any) -> None:
+    page.goto(guarded.url)
+    choose(page, "short.wav", sound(3))
+    page.wait_for_selector("#token-form:not([hidden])", timeout=30_000)
+    page.fill("#token", "a token for the page")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#answer:not([hidden])", timeout=60_000)
+    assert "a token for the page" not in page.content()
+
+
+def test_without_the_network_it_says_so_and_tries_again(page: Any, running: Any) -> None:
+    page.goto(running.url)
+    page.context.set_offline(True)
+    choose(page, "short.wav", sound(3))
+    page.wait_for_selector("#retry:not([hidden])", timeout=30_000)
+    assert "cannot be reached" in page.locator("#problem-title").inner_text()
+    page.context.set_offline(False)
+    page.click("#retry")
+    page.wait_for_selector("#answer:not([hidden])", timeout=60_000)
+
+
+def test_the_keyboard_reaches_everything(page: Any, running: Any) -> None:
+    page.goto(running.url)
+    reached = []
+    for _ in range(6):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("() => document.activeElement.id || document.activeElement.className"))
+    assert reached[:4] == ["skip", "file", "record", "example"]
+    page.focus("#example")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#answer:not([hidden])", timeout=60_000)
+    assert page.locator("#status").get_attribute("role") == "status"
+    names = page.evaluate(
+        "() => [...document.querySelectorAll('button, input, canvas')].filter(e => !e.closest('[hidden]'))"
+        ".filter(e => !(e.labels?.length || e.getAttribute('aria-label') || e.textContent.trim())).map(e => e.id)"
+    )
+    assert names == [], "controls without a name"
