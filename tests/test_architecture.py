@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import pytest
@@ -61,9 +61,10 @@ class Module:
         top = self.name.split(".")[0]
         return next((i for i, names in enumerate(FLOORS) if top in names), 0)
 
-    def imports(self, *, at_import: bool = False) -> set[str]:
+    @cache  # noqa: B019 - modules live as long as the tests
+    def imports(self, *, at_import: bool = False) -> frozenset[str]:
         """Dotted names of all that is imported; `at_import` leaves out what only functions and type checkers import."""
-        return {name for node in self._import_nodes(self.tree, at_import) for name in _names(node)}
+        return frozenset(name for node in self._import_nodes(self.tree, at_import) for name in _names(node))
 
     def _import_nodes(self, tree: ast.AST, at_import: bool) -> Iterator[ast.Import | ast.ImportFrom]:
         for node in ast.iter_child_nodes(tree):

@@ -1,4 +1,7 @@
-"""`genre-ray data`: what a corpus holds, what is wrong with it, how it splits and what leaks; or compose one."""
+"""`genre-ray data`: what a corpus holds, what is wrong with it, how it splits and what leaks; or compose one.
+
+Parses, calls, prints; knows nothing about data sets.
+"""
 
 import argparse
 import json

@@ -1,4 +1,7 @@
-"""`genre-ray doctor`: the examination of this machine, printed as it goes."""
+"""`genre-ray doctor`: the examination of this machine, printed as it goes.
+
+Parses, calls, prints; knows nothing about the checks.
+"""
 
 import argparse
 import json

@@ -1,4 +1,7 @@
-"""`genre-ray evaluate`: a configuration or a checkpoint's recipe under a protocol, or a checkpoint as it is."""
+"""`genre-ray evaluate`: a configuration or a checkpoint's recipe under a protocol, or a checkpoint as it is.
+
+Parses, calls, prints; knows nothing about fitting and scoring.
+"""
 
 import argparse
 from pathlib import Path

@@ -1,22 +1,32 @@
-"""`genre-ray features`: the 57 feature columns of recordings, computed as GTZAN's were, as CSV or JSON lines."""
+"""`genre-ray features`: the 57 feature columns of recordings, computed as GTZAN's were, as a table.
+
+Knows nothing about how they are computed.
+"""
 
 import argparse
 import csv
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
+
+from genre_ray.cli.output import opened
+
+if TYPE_CHECKING:
+    from genre_ray.config import ClipConfig
 
 NAME = "features"
 SUMMARY = "the 57 feature columns of recordings, as in GTZAN's CSV"
 DESCRIPTION = """Compute the features of audio files, a row a clip, in the columns and order of GTZAN's CSV.
-A file that cannot be read is named on the error output and passed over; exit status 1 tells that there were some."""
+A file that cannot be read is named on the error output and passed over; exit status 1 tells that there were some.
+With --output FILE.parquet (a path or URI) any number of tracks is worked on in parallel with Ray, and an interrupted
+run goes on where it was."""
 EXAMPLES = """examples:
   genre-ray features song.mp3
   genre-ray features path/to/music --output features.csv --jobs 8
   genre-ray features album/*.flac --clip 3 --format jsonl
+  genre-ray features path/to/music --output features.parquet --figures figures    GTZAN's table and its figures
 """
 
 Row = tuple[str, float, list[float]]
@@ -25,11 +35,13 @@ Row = tuple[str, float, list[float]]
 
 def add_options(options: argparse.ArgumentParser) -> None:
     """The options of this subcommand."""
-    options.add_argument("files", nargs="+", type=Path, metavar="FILE", help="audio files, or folders of them")
+    options.add_argument("files", nargs="+", metavar="FILE", help="audio files, folders, or URIs")
     options.add_argument("--clip", type=float, default=30.0, metavar="S", help="length of a clip, s (default: 30)")
     options.add_argument("--hop", type=float, metavar="S", help="from clip to clip, s (default: the length)")
     options.add_argument("--format", choices=("csv", "jsonl"), default="csv", help="default: csv")
-    options.add_argument("--output", type=Path, metavar="FILE", help="instead of the standard output")
+    options.add_argument("--output", metavar="FILE", help="instead of the standard output; *.parquet: see above")
+    options.add_argument("--figures", metavar="DIR", help="*.parquet: write the spectrogram figures there, too")
+    options.add_argument("--address", help="*.parquet: Ray cluster; without it, this machine")
     options.add_argument("--jobs", type=int, default=1, metavar="N", help="processes side by side (default: 1)")
 
 
@@ -39,12 +51,13 @@ def run(options: argparse.Namespace) -> int:
     from genre_ray.errors import ConfigError
 
     clip = parse(ClipConfig, {"duration_s": options.clip, "hop_s": options.hop}, origin="command line")
-    files = list(_expand(options.files))
+    if options.output is not None and options.output.endswith(".parquet"):
+        return _to_parquet(clip, options)
+    files = list(_expand([Path(file) for file in options.files]))
     if not files:
         raise ConfigError("no audio file there", found=", ".join(map(str, options.files)), expected="audio files")
     passed_over = 0
-    target = options.output.open("w", encoding="utf-8", newline="") if options.output else nullcontext(sys.stdout)
-    with target as stream:
+    with opened(options.output) as stream:
         write = _csv_writer(stream) if options.format == "csv" else _json_writer(stream)
         for outcome in _in_parallel(files, clip.model_dump(), options.jobs):
             if isinstance(outcome, str):
@@ -56,6 +69,17 @@ def run(options: argparse.Namespace) -> int:
     if passed_over:
         print(f"{passed_over} of {len(files)} files passed over", file=sys.stderr)
     return 1 if passed_over else 0
+
+
+def _to_parquet(clip: "ClipConfig", options: argparse.Namespace) -> int:
+    from genre_ray.connection import connect
+    from genre_ray.data.export import export_features
+
+    sources = options.files[0] if len(options.files) == 1 else options.files
+    with connect(options.address):
+        done = export_features(sources, options.output, figures=options.figures, clip=clip)
+    print(done.describe())
+    return 1 if done.failed else 0
 
 
 def rows_of(path: Path, clip: dict[str, object]) -> list[Row] | str:

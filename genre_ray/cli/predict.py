@@ -1,13 +1,15 @@
-"""`genre-ray predict`: the genres of songs, from their files, with a checkpoint."""
+"""`genre-ray predict`: the genres of songs, from their files. Knows nothing about how they are predicted."""
 
 import argparse
 import csv
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import nullcontext
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
+
+from genre_ray.cli.output import opened
 
 if TYPE_CHECKING:
     from genre_ray.schema import Prediction, Track
@@ -16,10 +18,13 @@ NAME = "predict"
 SUMMARY = "the genres of songs"
 DESCRIPTION = """Predict the genres of audio files, or of GTZAN figures together with their feature rows. A file that
 cannot be read is named on the error output and passed over; exit status 1 tells that there were some.
-Without --checkpoint, the newest results/*/best is used, or the one that ships with the package."""
+Without --checkpoint, the newest results/*/best is used, or the one that ships with the package.
+With --output FILE.parquet (a path or URI) any number of tracks is predicted in parallel with Ray, and an interrupted
+run goes on where it was."""
 EXAMPLES = """examples:
   genre-ray predict song.mp3
   genre-ray predict album/ --top 1 --format csv --output genres.csv
+  genre-ray predict s3://bucket/music --output s3://bucket/genres.parquet --embedding --address auto
   genre-ray predict long_mix.flac --clips --format jsonl            every clip with its start
   genre-ray predict blues00000.png --features features_30_sec.csv   a figure and its row
 """
@@ -37,22 +42,26 @@ def add_options(options: argparse.ArgumentParser) -> None:
     options.add_argument("--top", type=int, default=3, metavar="N", help="genres to show (default: 3)")
     options.add_argument("--format", choices=("table", "csv", "jsonl"), default="table", help="default: table")
     options.add_argument("--clips", action="store_true", help="jsonl: the probabilities of every clip, too")
-    options.add_argument("--output", type=Path, metavar="FILE", help="instead of the standard output")
+    options.add_argument("--output", metavar="FILE", help="instead of the standard output; *.parquet: see above")
+    options.add_argument("--embedding", action="store_true", help="*.parquet: the model's last hidden layer, too")
+    options.add_argument("--address", help="*.parquet: Ray cluster; without it, this machine")
     options.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write an answer for each file; 1 when a file had to be passed over."""
-    from genre_ray.errors import TrackError
-
-    tracks = list(tracks_of(options.files, options.features))
-    from genre_ray.inference import Predictor  # after the files are found: importing torch takes seconds
+    """Write an answer for each track; 1 when some had to be passed over."""
+    tracks = tracks_of(options.files, options.features)
     from genre_ray.serve.settings import ServeArgs, find_checkpoint
 
-    predictor = Predictor.open(find_checkpoint(ServeArgs(checkpoint=options.checkpoint)), device=options.device)
+    checkpoint = find_checkpoint(ServeArgs(checkpoint=options.checkpoint))
+    if options.output is not None and options.output.endswith(".parquet"):
+        return _to_parquet(tracks, checkpoint, options)
+    from genre_ray.errors import TrackError
+    from genre_ray.inference import Predictor  # after the files are found: importing torch takes seconds
+
+    predictor = Predictor.open(checkpoint, device=options.device)
     passed_over = 0
-    target = options.output.open("w", encoding="utf-8", newline="") if options.output else nullcontext(sys.stdout)
-    with target as stream:
+    with opened(options.output) as stream:
         writer = _Writer(stream, options, predictor.labels, predictor.version)
         for start in range(0, len(tracks), _BATCH):
             for answer in predictor.predict_many(tracks[start : start + _BATCH]):
@@ -62,26 +71,39 @@ def run(options: argparse.Namespace) -> int:
                 else:
                     writer.write(answer)
     if passed_over:
-        print(f"{passed_over} of {len(tracks)} files passed over", file=sys.stderr)
+        print(f"{passed_over} of {len(tracks)} tracks passed over", file=sys.stderr)
     return 1 if passed_over else 0
 
 
-def tracks_of(paths: list[Path], features: Path | None) -> Iterator["Track"]:
-    """A track for each file, in order, figures with their rows. ConfigError when there is none."""
-    from genre_ray.data.drafts import AUDIO_SUFFIXES, FIGURE_SUFFIXES, track_id
-    from genre_ray.errors import ConfigError
+def _to_parquet(tracks: list["Track"], checkpoint: str, options: argparse.Namespace) -> int:
+    from genre_ray.connection import connect
+    from genre_ray.predict import predict_catalog
+
+    with connect(options.address):
+        done = predict_catalog(tracks, checkpoint, options.output, embedding=options.embedding, device=options.device)
+    print(done.describe())
+    return 1 if done.failed else 0
+
+
+def tracks_of(paths: Sequence[str], features: Path | None) -> list["Track"]:
+    """A track for each file, and for each in a folder or table, in order; figures with their rows.
+
+    CatalogError or ConfigError when a place holds nothing that can be predicted.
+    """
+    from genre_ray.data import inbox
+    from genre_ray.data.drafts import FIGURE_SUFFIXES, track_id
     from genre_ray.schema import Track
 
     rows = _rows(features) if features is not None else {}
-    found = False
-    for path in _expand(paths, AUDIO_SUFFIXES | FIGURE_SUFFIXES):
-        found = True
-        if path.suffix.lower() in FIGURE_SUFFIXES:
-            yield Track(id=str(path), figure=path, features=rows.get(track_id(path.name)))
+    tracks: list[Track] = []
+    for path in paths:
+        if Path(path).suffix.lower() in FIGURE_SUFFIXES:
+            tracks.append(Track(id=path, figure=path, features=rows.get(track_id(Path(path).name))))
         else:
-            yield Track(id=str(path), audio=path)
-    if not found:
-        raise ConfigError("no audio file or figure there", found=", ".join(map(str, paths)), expected="music")
+            found = inbox.tracks_of(path)
+            alone = len(found) == 1 and found[0].audio is not None and not Path(path).is_dir()
+            tracks += [replace(found[0], id=path)] if alone else found
+    return tracks
 
 
 def _rows(path: Path) -> dict[str, Any]:
@@ -92,14 +114,6 @@ def _rows(path: Path) -> dict[str, Any]:
     table = read_table(path, str(path))
     table.require(("filename",))
     return {track_id(str(row["filename"])): from_row(row, track=str(row["filename"])) for row in table.rows}
-
-
-def _expand(paths: list[Path], suffixes: frozenset[str]) -> Iterator[Path]:
-    for path in paths:
-        if path.is_dir():
-            yield from sorted(file for file in path.rglob("*") if file.suffix.lower() in suffixes)
-        else:
-            yield path
 
 
 class _Writer:

@@ -1,4 +1,7 @@
-"""`genre-ray serve`: checks the service file, then hands over to `serve run`."""
+"""`genre-ray serve`: checks the service file, then hands over to `serve run`.
+
+Parses, calls, prints; knows nothing about services.
+"""
 
 import argparse
 import os

@@ -1,4 +1,7 @@
-"""`genre-ray validate`: the problems of search, service and cluster files, before anything is started."""
+"""`genre-ray validate`: the problems of search, service and cluster files, before anything is started.
+
+Parses, calls, prints; knows nothing about what the files mean.
+"""
 
 import argparse
 from collections.abc import Iterator, Mapping
