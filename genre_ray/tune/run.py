@@ -20,7 +20,7 @@ from genre_ray.connection import connect
 from genre_ray.errors import RunError
 from genre_ray.tune import study as records
 from genre_ray.tune.allotment import resources
-from genre_ray.tune.config import TuneConfig
+from genre_ray.tune.config import TuneConfig, load
 from genre_ray.tune.corpus import Corpus, open_corpus
 from genre_ray.tune.final import finish
 from genre_ray.tune.folds import trial_parts
@@ -101,8 +101,8 @@ def _number(folder: Path, name: str) -> int:
 
 def _same_search(folder: Path, config: TuneConfig) -> TuneConfig:
     """The given file when it differs from the stored one in budget and resources only; RunError otherwise."""
-    stored = yaml.safe_load((folder / _CONFIG).read_text(encoding="utf-8"))
-    given = _plain(config)
+    # Read as a file of this version, so that fields which have come since, at their defaults, are no difference.
+    stored, given = _plain(load(folder / _CONFIG)), _plain(config)
     free = {"search", "resources", "refit", "data"}
     changed = [key for key in given if key not in free and given[key] != stored.get(key)]
     if changed:
