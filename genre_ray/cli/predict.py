@@ -35,7 +35,7 @@ _BATCH = 32  # files whose answers are waited for together
 def add_options(options: argparse.ArgumentParser) -> None:
     """The options of this subcommand."""
     options.add_argument(
-        "files", nargs="+", type=Path, metavar="FILE", help="audio files, PNG figures, or folders of them"
+        "files", nargs="+", metavar="FILE", help="audio files, PNG figures, folders, tables (.csv, .parquet) or URIs"
     )
     options.add_argument("--checkpoint", help="checkpoint directory or URI")
     options.add_argument("--features", type=Path, metavar="CSV", help="feature rows of the figures, by file name")
