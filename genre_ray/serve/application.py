@@ -85,6 +85,7 @@ class Recordings(_Replica):
 
     def __init__(self, args: ServeArgs, checkpoint: str) -> None:
         super().__init__(args, checkpoint)
+        self._engine.warm_audio()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="recording")
 
     async def answer(self, inquiry: Inquiry) -> dict[str, Any] | Problem:

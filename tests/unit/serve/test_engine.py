@@ -1,0 +1,118 @@
+import logging
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from genre_ray.errors import CheckpointNotFoundError, ConfigError, TrackError
+from genre_ray.inference import Predictor
+from genre_ray.schema import Clip, Track
+from genre_ray.serve import quickening
+from genre_ray.serve.engine import Engine
+from genre_ray.serve.protocol import Options
+from genre_ray.serve.settings import ServeArgs, UserConfig, find_checkpoint
+
+
+@pytest.fixture
+def track(figure: bytes, features: dict[str, float]) -> Track:
+    return Track(id="t", figure=figure, features=np.array(list(features.values())))
+
+
+def test_the_engine_answers_as_the_predictor_of_training_does(engine: Engine, checkpoint: Path, track: Track) -> None:
+    expected = Predictor.open(checkpoint, device="cpu").predict(track)
+    answered = engine.answer(track, Options())
+    np.testing.assert_allclose(answered.prediction.probabilities, expected.probabilities, atol=1e-5)
+    assert answered.version == engine.version
+
+
+def test_a_good_checkpoint_takes_over(engine: Engine, other_checkpoint: Path, track: Track) -> None:
+    before = engine.answer(track, Options())
+    assert engine.reconfigure(UserConfig(checkpoint=str(other_checkpoint)), default=engine.checkpoint)
+    after = engine.answer(track, Options())
+    assert after.version != before.version
+    assert engine.refused is None
+
+
+def test_null_goes_back_to_the_checkpoint_of_the_arguments(
+    engine: Engine, checkpoint: Path, other_checkpoint: Path
+) -> None:
+    first = engine.version
+    engine.reconfigure(UserConfig(checkpoint=str(other_checkpoint)), default=str(checkpoint))
+    engine.reconfigure(UserConfig(), default=str(checkpoint))
+    assert engine.version == first
+
+
+def test_a_bad_checkpoint_is_refused_and_the_old_one_goes_on(
+    engine: Engine, checkpoint: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(checkpoint, tmp_path / "bad")
+    next((tmp_path / "bad").glob("*.safetensors")).write_bytes(b"rubbish")
+    version = engine.version
+    with caplog.at_level(logging.ERROR):
+        assert not engine.reconfigure(UserConfig(checkpoint=str(tmp_path / "bad")), default=str(checkpoint))
+    assert engine.version == version
+    assert engine.refused is not None
+    assert engine.refused["checkpoint"].endswith("bad")
+    assert "refused" in caplog.text
+
+
+def test_other_labels_are_refused_unless_they_are_allowed(engine: Engine, checkpoint: Path, write_other: Path) -> None:
+    assert not engine.reconfigure(UserConfig(checkpoint=str(write_other)), default=str(checkpoint))
+    assert "another question" in (engine.refused or {})["reason"]
+    wanted = UserConfig(checkpoint=str(write_other), allow_new_labels=True)
+    assert engine.reconfigure(wanted, default=str(checkpoint))
+    assert engine.labels == ("a", "b", "c")
+
+
+def test_a_batch_with_a_bad_item_answers_the_others(engine: Engine, track: Track) -> None:
+    clips = engine.clips(track)
+    misfit = [Clip(track="bad", spectrogram=np.zeros((1, 5, 5), np.uint8), features=np.zeros(57))]
+    first, bad, last = engine.forward_many([("a", clips), ("bad", misfit), ("b", clips)])
+    assert isinstance(bad, Exception)
+    assert not isinstance(first, Exception)
+    assert not isinstance(last, Exception)
+    np.testing.assert_array_equal(first[0].probabilities, last[0].probabilities)
+
+
+def test_what_the_model_lacks_is_named(engine: Engine, figure: bytes) -> None:
+    with pytest.raises(TrackError, match="features"):
+        engine.answer(Track(id="t", figure=figure), Options())
+
+
+def test_without_a_checkpoint_the_command_that_makes_one_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("genre_ray.__file__", str(tmp_path / "package/__init__.py"))
+    with pytest.raises(CheckpointNotFoundError, match=r"python -m genre_ray\.tune"):
+        find_checkpoint(ServeArgs(results=str(tmp_path)))
+    with pytest.raises(CheckpointNotFoundError, match="nowhere"):
+        find_checkpoint(ServeArgs(checkpoint=str(tmp_path / "nowhere")))
+
+
+def test_the_newest_result_is_found(tmp_path: Path) -> None:
+    import os
+
+    for age, name in ((2000, "old"), (1000, "new")):
+        (tmp_path / name / "best").mkdir(parents=True)
+        os.utime(tmp_path / name / "best", (1e9 - age, 1e9 - age))
+    assert find_checkpoint(ServeArgs(results=str(tmp_path))) == str((tmp_path / "new/best").resolve())
+
+
+@pytest.mark.parametrize("backend", ["torchscript", "onnx"])
+def test_another_backend_gives_the_probabilities_of_eager_torch(backend: str, checkpoint: Path, track: Track) -> None:
+    if backend == "onnx":
+        pytest.importorskip("onnxruntime", reason="needs onnx and onnxruntime")
+    eager = Predictor.open(checkpoint, device="cpu", threads=1)
+    quick = Predictor.open(checkpoint, device="cpu", threads=1)
+    assert quickening.quicken(quick, backend) == backend
+    np.testing.assert_allclose(quick.predict(track).probabilities, eager.predict(track).probabilities, atol=1e-5)
+
+
+def test_a_backend_that_disagrees_is_not_used(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(quickening._BUILDERS, "torchscript", lambda eager, inputs: lambda *x: eager(*x) + 1.0)
+    monkeypatch.setitem(quickening._BUILDERS, "onnx", lambda eager, inputs: None)
+    predictor = Predictor.open(checkpoint, device="cpu", threads=1)
+    assert quickening.quicken(predictor, "auto") == "eager"
+    with pytest.raises(ConfigError, match="torchscript"):
+        quickening.quicken(predictor, "torchscript")
