@@ -28,7 +28,7 @@ from genre_ray.intervals import Summary
 from genre_ray.progress import duration
 from genre_ray.report import RunResult, write_report
 from genre_ray.report.page import decimal, interval_text, write_whole
-from genre_ray.report.runs import summary_of
+from genre_ray.report.runs import pool, summary_of
 
 logger = logging.getLogger(__name__)
 
@@ -57,14 +57,16 @@ class Evaluation:
             s = run.scores
             line = f"{run.name:<{width}}  {s.accuracy:8.3f}  {interval_text(s.accuracy_interval):<16}"
             lines.append(f"{line}  {s.macro_f1:8.3f}  {s.ece:5.3f}  {run.leaks}")
+        pooled = pool(self.runs)
         mean, f1, error = (self.summary[name] for name in ("accuracy", "macro_f1", "ece"))
         middle = f"{'mean':<{width}}  {mean.mean:8.3f}  {interval_text(mean.interval):<16}"
         lines.append(f"{middle}  {f1.mean:8.3f}  {error.mean:5.3f}")
         fitted = " or ".join(dict.fromkeys(run.fitted_on for run in self.runs))
-        lines.append(
-            f"interval: {mean.basis}; macro F1 {interval_text(f1.interval)}, deviation {decimal(mean.std)}; "
-            f"fitted on {fitted}"
-        )
+        lines += [
+            f"interval: {mean.basis}; deviation {decimal(mean.std)}; fitted on {fitted}",
+            f"macro F1 95 % {interval_text(f1.interval)}; ECE over all runs together {decimal(pooled.scores.ece)} "
+            f"(if the probabilities were true: {decimal(pooled.ece_of_perfect)})",
+        ]
         return "\n".join(lines)
 
 

@@ -139,6 +139,20 @@ def ece(probabilities: Scored, targets: Targets) -> float:
     return sum(bin_.count / n * abs(bin_.accuracy - bin_.confidence) for bin_ in reliability(probabilities, targets))
 
 
+def ece_of_perfect(probabilities: Scored, *, seed: int = 0, rounds: int = 200) -> float:
+    """The calibration error that these probabilities would show on average if they were true.
+
+    It is not 0, since few tracks fall into a bin: what a measured error must be compared with (Bröcker and Smith 2007).
+    """
+    confidence = np.max(probabilities, axis=1).astype(np.float64)
+    place = np.clip(np.ceil(confidence * ECE_BINS).astype(int) - 1, 0, ECE_BINS - 1)
+    hits = np.random.default_rng(seed).random((rounds, len(confidence))) < confidence
+    gaps = np.zeros((rounds, ECE_BINS))
+    for i in np.unique(place):
+        gaps[:, i] = np.abs((hits[:, place == i] - confidence[place == i]).sum(axis=1))
+    return float(gaps.sum(axis=1).mean() / len(confidence))
+
+
 def reliability(probabilities: Scored, targets: Targets) -> tuple[ReliabilityBin, ...]:
     """The bins behind `ece`; an empty bin has count 0 and zeros."""
     confidence = np.max(probabilities, axis=1).astype(np.float64)

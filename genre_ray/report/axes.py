@@ -61,7 +61,7 @@ def padded(
     """The range of `values` with some air, within floor and ceiling; a range of one value is widened."""
     finite = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
     low, high = min(finite), max(finite)
-    air = (high - low) * share or max(abs(high) * 0.1, 0.05)
+    air = (high - low) * share or abs(high) * 0.1 or 0.05
     return max(floor, low - air), min(ceiling, high + air)
 
 

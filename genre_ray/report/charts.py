@@ -61,7 +61,7 @@ def line_chart(
     xs = [x for curve in curves for x, _ in curve.points] + [dot.x for dot in dots]
     ys = [y for curve in curves for _, y in curve.points] + [dot.y for dot in dots]
     x = x_axis(*(padded(xs, share=0.01) if max(xs, default=0) > min(xs, default=0) else padded(xs)))
-    y = y_axis(*(y_range or padded(ys)))
+    y = y_axis(*(y_range or padded(ys, floor=0.0 if min(ys, default=0.0) >= 0 else -math.inf)))
     body = [frame(x, y, x_label=x_label, y_label=y_label)]
     body += [_curve(curve, x, y) for curve in sorted(curves, key=lambda curve: not curve.faint)]
     body += [_dot(dot, x, y) for dot in dots]

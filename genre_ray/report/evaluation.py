@@ -55,7 +55,7 @@ def write_report(
         _runs_section(runs, summary),
         _genres_section(pooled, len(runs)),
         _curves_section(runs),
-        _calibration_section(pooled.scores),
+        _calibration_section(pooled),
         _mistakes_section(pooled.scores, wrong),
         _data_section(data or {}, faults),
         _config_section(config),
@@ -68,7 +68,8 @@ def write_report(
         "runs": [
             {k: v for k, v in run.to_json().items() if k not in ("tracks", "targets", "probabilities")} for run in runs
         ],
-        "pooled": pooled.scores.to_json() | {"tracks": pooled.tracks, "times_tested": pooled.times_tested},
+        "pooled": pooled.scores.to_json()
+        | {"tracks": pooled.tracks, "times_tested": pooled.times_tested, "ece_of_perfect": pooled.ece_of_perfect},
         "per_genre": [{name: getattr(row, name) for name in row.__slots__} for row in pooled.per_genre],
         "worst_tracks": [{name: getattr(track, name) for name in track.__slots__} for track in wrong],
         "data": dict(data or {}),
@@ -125,18 +126,19 @@ def _leaks(runs: Sequence[RunResult]) -> str:
 def _runs_section(runs: Sequence[RunResult], summary: Mapping[str, Summary]) -> Section:
     ends = [end for run in runs for end in run.scores.accuracy_interval]
     low, high = math.floor(min(ends) * 20) / 20, math.ceil(max(ends) * 20) / 20
-    shared = len({run.leaks for run in runs}) == 1
+    shared, alike = (len({getattr(run, name) for run in runs}) == 1 for name in ("leaks", "fitted_on"))
     rows: list[list[Cell | str | float]] = []
     for run in runs:
         s, interval = run.scores, interval_text(run.scores.accuracy_interval)
         name = Cell(text(run.name) if shared else f"{text(run.name)}<small>{text(run.leaks)}</small>", run.name)
         told = f"accuracy {decimal(s.accuracy)} {interval}"
         chart = Cell(interval_chart(told, s.accuracy, s.accuracy_interval, low=low, high=high), s.accuracy)
-        rows.append([name, s.accuracy, chart, interval, s.macro_f1, s.ece, s.log_loss, s.n, run.fitted_on])
+        fitted = [] if alike else [run.fitted_on]
+        rows.append([name, s.accuracy, chart, interval, s.macro_f1, s.ece, s.log_loss, s.n, *fitted])
     head = ["run", "accuracy", f"{low:.2f} to {high:.2f}", "95 % (Wilson)", "macro F1", "ECE", "log loss", "tracks"]
     caption = "Each run, scored once on its test part, per track"
     lead = f"Mean accuracy {decimal(summary['accuracy'].mean)}, 95 % {interval_text(summary['accuracy'].interval)}: "
-    body = table(caption, [*head, "fitted on"], rows, sortable=len(rows) > 1)
+    body = table(caption, head if alike else [*head, "fitted on"], rows, sortable=len(rows) > 1)
     lead += summary["accuracy"].basis + "." + (f" Leaks of each: {runs[0].leaks}." if shared else "")
     return Section("runs", "Runs", text(lead), body)
 
@@ -151,8 +153,11 @@ def _genres_section(pooled: Pooled, n_runs: int) -> Section:
     scores = table("Precision, recall, F1 and support of each genre", head, rows)
     lead = ""
     if n_runs > 1:
-        lead = f"All {n_runs} runs together: each track was tested {pooled.times_tested:.3g} times. "
-        lead += "The support counts every track once, the matrix every test."
+        lead = f"All {n_runs} runs together."
+    if pooled.times_tested > 1:
+        lead += (
+            f" Each track was tested {pooled.times_tested:.3g} times: the support counts it once, the matrix each time."
+        )
     return Section("genres", "Genres", lead, f'<div class="grid2">{scores}{_confusion(pooled.scores)}</div>')
 
 
@@ -233,8 +238,10 @@ def _mean_line(lines: Sequence[Sequence[tuple[float, float]]]) -> list[tuple[flo
     return [(epoch, fmean(values)) for epoch, values in sorted(by_epoch.items()) if 2 * len(values) >= len(lines)]
 
 
-def _calibration_section(scores: Scores) -> Section:
-    lead = f"Expected calibration error {decimal(scores.ece)} ({len(scores.reliability)} bins), all runs together."
+def _calibration_section(pooled: Pooled) -> Section:
+    scores = pooled.scores
+    lead = f"Expected calibration error {decimal(scores.ece)} ({len(scores.reliability)} bins), all runs together. "
+    lead += f"If the probabilities were true, it would be {decimal(pooled.ece_of_perfect)} on as many tests."
     keys = (("bar", "share right"), ("gap", "gap to what was said"))
     left = figure(
         "Reliability",

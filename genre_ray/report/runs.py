@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genre_ray.intervals import Summary
-from genre_ray.metrics import GenreRow, Scores, score, summarise
+from genre_ray.metrics import GenreRow, Scores, ece_of_perfect, score, summarise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,12 +93,13 @@ class WrongTrack:
 
 @dataclass(frozen=True, slots=True)
 class Pooled:
-    """All runs together: scores over every tested row, and how many different tracks these are."""
+    """All runs together: scores over every tested row, how many different tracks these are, and `ece_of_perfect`."""
 
     scores: Scores
     per_genre: tuple[GenreRow, ...]
     tracks: int
     times_tested: float
+    ece_of_perfect: float
 
 
 def summary_of(runs: Sequence[RunResult]) -> dict[str, Summary]:
@@ -117,7 +118,7 @@ def pool(runs: Sequence[RunResult]) -> Pooled:
     genre_of = {track: int(target) for run in runs for track, target in zip(run.tracks, run.targets, strict=True)}
     distinct = np.bincount(list(genre_of.values()), minlength=len(scores.labels))
     rows = tuple(replace(row, support=int(n)) for row, n in zip(scores.per_genre, distinct, strict=True))
-    return Pooled(scores, rows, len(genre_of), scores.n / len(genre_of))
+    return Pooled(scores, rows, len(genre_of), scores.n / len(genre_of), ece_of_perfect(probabilities))
 
 
 def worst_tracks(runs: Sequence[RunResult], limit: int = 20) -> list[WrongTrack]:

@@ -90,6 +90,17 @@ def test_a_calibrated_source_has_a_small_ece(drawn: Any) -> None:
     assert metrics.ece(probabilities, targets) < 0.06 < metrics.ece(sharpened, targets)
 
 
+def test_even_true_probabilities_show_an_error_on_few_tracks(drawn: Any) -> None:
+    probabilities, targets = drawn
+    expected = metrics.ece_of_perfect(probabilities)
+    assert metrics.ece(probabilities, targets) == pytest.approx(expected, abs=0.02)
+    assert metrics.ece_of_perfect(probabilities[:50]) > 2 * expected
+
+
+def test_certain_answers_have_no_error_by_chance() -> None:
+    assert metrics.ece_of_perfect(one_hot([0, 1, 2])) == 0.0
+
+
 def test_reliability_bins_hold_every_track_once(drawn: Any) -> None:
     bins = metrics.reliability(*drawn)
     assert len(bins) == metrics.ECE_BINS
