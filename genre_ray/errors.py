@@ -14,7 +14,8 @@ GenreRayError
 │   ├── CheckpointDamagedError
 │   └── CheckpointFormatError
 └── RunError                 a search or an evaluation that cannot start or go on
-    └── DivergedError        a fit whose loss is no longer a number
+    ├── DivergedError        a fit whose loss is no longer a number
+    └── WorkerLostError      a fit on several workers, one of which is gone
 
 Each error says what was found, what was expected, and the remedy.
 """
@@ -122,3 +123,7 @@ class RunError(GenreRayError):
 
 class DivergedError(RunError):
     """The training loss became infinite or not a number; a search penalises the trial and goes on."""
+
+
+class WorkerLostError(RunError):
+    """A worker of a data-parallel fit is gone; the fit goes on from its last saved state on new ones."""

@@ -6,15 +6,13 @@ Knows nothing about how trials are scheduled.
 import dataclasses
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 import optuna
-import ray
 
 from genre_ray import checkpoint
-from genre_ray.clips import ClipTable
 from genre_ray.config import RunConfig
 from genre_ray.data.catalog import Catalog
 from genre_ray.errors import GenreRayError, RunError
@@ -22,11 +20,10 @@ from genre_ray.fitted import Fitted
 from genre_ray.inference import Predictor
 from genre_ray.metrics import score
 from genre_ray.report import RunResult, write_report, write_search_report
-from genre_ray.training import fit
 from genre_ray.tune import study as records
-from genre_ray.tune.allotment import resources
 from genre_ray.tune.config import TuneConfig
 from genre_ray.tune.corpus import Corpus
+from genre_ray.tune.fits import fit_all
 from genre_ray.tune.outcome import BEST, Entry, Outcome
 from genre_ray.tune.winners import TRIALS, Winner, chosen, data_record, targets_of, winner_of
 
@@ -73,35 +70,19 @@ def _refit(
     ]
     if missing:
         print(f"fitting on train + validation: {len(missing)} fits", file=stream, flush=True)
-    share = resources(config)
-    task = ray.remote(num_cpus=share["cpu"], num_gpus=share["gpu"], max_retries=3)(_fit_one)
-    shared = ray.put(corpus.table.part(corpus.split.train + corpus.split.validation))
-    pending = {
-        task.remote(_seeded(winner.run, seed), shared, corpus.catalog.labels, max(1, int(share["cpu"]))): (winner, seed)
-        for winner, seed in missing
-    }
-    for number, (winner, seed, fitted) in enumerate(_as_completed(pending), start=1):
-        place = _fit_place(folder, winner, seed)
-        checkpoint.save(place, [fitted], metrics={}, data={"parts": "train + validation"})
+    runs = {(winner.name, seed): _seeded(winner.run, seed) for winner, seed in missing}
+    place_of = {(winner.name, seed): _fit_place(folder, winner, seed) for winner, seed in missing}
+    seen = corpus.table.part(corpus.split.train + corpus.split.validation)
+    for number, (key, fitted) in enumerate(fit_all(config, runs, seen, corpus.catalog.labels), start=1):
+        checkpoint.save(place_of[key], [fitted], metrics={}, data={"parts": "train + validation"})
         last = fitted.history[-1]
         print(
-            f"  {winner.name} seed {seed}: {last.epoch} epochs, training accuracy {last.train_accuracy:.3f}"
+            f"  {key[0]} seed {key[1]}: {last.epoch} epochs, training accuracy {last.train_accuracy:.3f}"
             f" ({number}/{len(missing)})",
             file=stream,
             flush=True,
         )
     return places
-
-
-def _as_completed(pending: dict[Any, tuple[Winner, int]]) -> Iterator[tuple[Winner, int, Fitted]]:
-    while pending:
-        ready, _ = ray.wait(list(pending))
-        winner, seed = pending.pop(ready[0])
-        yield winner, seed, ray.get(ready[0])
-
-
-def _fit_one(run: RunConfig, table: ClipTable, labels: Sequence[str], threads: int) -> Fitted:
-    return fit(run, table, labels=labels, threads=threads)
 
 
 def _seeded(run: RunConfig, seed: int) -> RunConfig:

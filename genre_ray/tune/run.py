@@ -19,7 +19,7 @@ from ray.tune.schedulers import ASHAScheduler
 from genre_ray.connection import connect
 from genre_ray.errors import RunError
 from genre_ray.tune import study as records
-from genre_ray.tune.allotment import resources
+from genre_ray.tune.allotment import bundles, request
 from genre_ray.tune.config import TuneConfig, load
 from genre_ray.tune.corpus import Corpus, open_corpus
 from genre_ray.tune.final import finish
@@ -141,22 +141,9 @@ def _run_trials(config: TuneConfig, corpus: Corpus, folder: Path, stream: TextIO
         budget_s=config.search.time_budget_s,
         stream=stream,
     )
-    # The test part stays on this side: what is not handed over cannot leak.
-    seen = corpus.table.part(corpus.split.train + corpus.split.validation)
-    trainable = ray.tune.with_parameters(
-        TrialTrainable,
-        table=seen,
-        parts=trial_parts(corpus.catalog, corpus.split, folds=config.search.folds, seed=config.search.seed),
-        labels=corpus.catalog.labels,
-        tune_config=_plain(config),
-        trials_folder=str((folder / TRIALS).resolve()),
-    )
-    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C must reach `search`, which writes the best so far
-    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # SearchProgress speaks; Tune's own tables stay out of its way
-    # Tune warns of frequent snapshots of its own state; they are small, and resuming does not read them.
-    os.environ["TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S"] = "0"
+    _quieten_tune()
     tuner = ray.tune.Tuner(
-        ray.tune.with_resources(trainable, resources(config)),
+        ray.tune.with_resources(_trainable(config, corpus, folder), request(config)),
         tune_config=ray.tune.TuneConfig(
             search_alg=searcher,
             scheduler=_scheduler(config, study),
@@ -177,6 +164,29 @@ def _run_trials(config: TuneConfig, corpus: Corpus, folder: Path, stream: TextIO
         ),
     )
     tuner.fit()
+
+
+def _trainable(config: TuneConfig, corpus: Corpus, folder: Path) -> Any:
+    """The class of the trials, with the tracks that they see; the test part stays on this side and cannot leak."""
+    seen = corpus.table.part(corpus.split.train + corpus.split.validation)
+    given: dict[str, Any] = {
+        "parts": trial_parts(corpus.catalog, corpus.split, folds=config.search.folds, seed=config.search.seed),
+        "labels": corpus.catalog.labels,
+        "tune_config": _plain(config),
+        "trials_folder": str((folder / TRIALS).resolve()),
+    }
+    if config.resources.workers == 1:
+        return ray.tune.with_parameters(TrialTrainable, table=seen, **given)
+    from genre_ray.tune.distributed import DistributedTrial  # Ray Train takes a second to import
+
+    return ray.tune.with_parameters(DistributedTrial, table=[ray.put(seen)], bundles=bundles(config), **given)
+
+
+def _quieten_tune() -> None:
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C must reach `search`, which writes the best so far
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # SearchProgress speaks; Tune's own tables stay out of its way
+    # Tune warns of frequent snapshots of its own state; they are small, and resuming does not read them.
+    os.environ["TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S"] = "0"
 
 
 def _scheduler(config: TuneConfig, study: optuna.Study) -> ASHAScheduler | None:

@@ -15,14 +15,12 @@ from ray.tune.result import SHOULD_CHECKPOINT
 
 from genre_ray.clips import ClipTable
 from genre_ray.errors import DivergedError
-from genre_ray.training import EpochResult, Fitted, Trainer
+from genre_ray.training import EpochResult, Fitted
 from genre_ray.tune.config import TuneConfig
 from genre_ray.tune.searcher import SCORE
+from genre_ray.tune.trainers import FoldState, FoldTrainers, Parts, Trainers
 
 logger = logging.getLogger(__name__)
-
-Parts = Sequence[tuple[Sequence[str], Sequence[str]]]
-"""Train and validation track ids, one pair a fold."""
 
 
 class TrialTrainable(ray.tune.Trainable):
@@ -43,10 +41,14 @@ class TrialTrainable(ray.tune.Trainable):
     ) -> None:
         """Cut the folds once for this process and begin the trial."""
         self._tune_config = TuneConfig.model_validate(tune_config)
+        threads = max(1, int(self._tune_config.resources.cpus))
+        self._open(FoldTrainers(table, parts, labels, threads=threads), labels, trials_folder)
+        self._begin(config)
+
+    def _open(self, trainers: Trainers, labels: Sequence[str], trials_folder: str) -> None:
+        self._trainers = trainers
         self._labels = tuple(labels)
         self._trials_folder = trials_folder
-        self._folds = [(table.part(train), table.part(validation)) for train, validation in parts]
-        self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take the next trial in this warm process."""
@@ -54,11 +56,8 @@ class TrialTrainable(ray.tune.Trainable):
         return True
 
     def _begin(self, config: dict[str, Any]) -> None:
-        run = self._tune_config.resolve(config["params"])
-        threads = max(1, int(self._tune_config.resources.cpus))
-        self._trainers = [
-            Trainer(run, train, validation, labels=self._labels, threads=threads) for train, validation in self._folds
-        ]
+        self._run = self._tune_config.resolve(config["params"])
+        self._trainers.begin(self._run)
         self._last: dict[str, Any] | None = None
         self._saved_at = time.monotonic()
         for folder in config["resumes"]:
@@ -72,6 +71,7 @@ class TrialTrainable(ray.tune.Trainable):
                 self.load_checkpoint(str(saved))
             except Exception as error:  # any damage is possible after a crash, and none of it may end the trial
                 logger.warning("%s cannot be resumed from (%s); trying an earlier state", saved, error)
+                self._trainers.begin(self._run)  # a part of the folds may have been loaded
             else:
                 return True
         return False
@@ -81,19 +81,16 @@ class TrialTrainable(ray.tune.Trainable):
         if self._last is not None and self._last["finished"]:
             return self._last  # resumed from its last epoch: only the report was lost
         try:
-            for trainer in self._trainers:
-                if not trainer.finished:
-                    trainer.run_epoch()
+            folds = self._trainers.run_epoch()
         except DivergedError as error:
             logger.warning("%s: %s", self.trial_name, error)
             return self._penalty()
-        self._last = self._summary()
+        self._last = self._summary(folds)
         return self._with_checkpoint_request(self._last)
 
-    def _summary(self) -> dict[str, Any]:
-        results = [trainer.history[-1] for trainer in self._trainers]
-        kept = [_kept(trainer) for trainer in self._trainers]
-        finished = all(trainer.finished for trainer in self._trainers)
+    def _summary(self, folds: Sequence[FoldState]) -> dict[str, Any]:
+        results, kept = [fold.last for fold in folds], [fold.kept for fold in folds]
+        finished = all(fold.finished for fold in folds)
         figures = {name: _mean(results, name) for name in _FIGURES}
         score = float(np.mean([getattr(result, f"validation_{self._tune_config.search.metric}") for result in kept]))
         return {
@@ -121,18 +118,19 @@ class TrialTrainable(ray.tune.Trainable):
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """The state of every fold's trainer."""
-        for number, trainer in enumerate(self._trainers):
-            trainer.save(Path(checkpoint_dir) / f"fold-{number}")
+        self._trainers.save(Path(checkpoint_dir))
 
     def load_checkpoint(self, checkpoint_dir: Any) -> None:
         """Go on where `save_checkpoint` left off."""
-        for number, trainer in enumerate(self._trainers):
-            trainer.load(Path(checkpoint_dir) / f"fold-{number}")
-        self._last = self._summary()
+        self._last = self._summary(self._trainers.load(Path(checkpoint_dir)))
+
+    def cleanup(self) -> None:
+        """Tune has no more trials for this process."""
+        self._trainers.close()
 
     def fitted(self) -> list[Fitted]:
         """The models as they stand, one a fold."""
-        return [trainer.fitted() for trainer in self._trainers]
+        return self._trainers.fitted()
 
 
 _FIGURES = (
@@ -143,13 +141,6 @@ _FIGURES = (
     "validation_macro_f1",
     "learning_rate",
 )
-
-
-def _kept(trainer: Trainer) -> EpochResult:
-    """The epoch whose weights the trainer keeps: the last, or the one of the lowest validation loss so far."""
-    if trainer.config.training.keep == "last":
-        return trainer.history[-1]
-    return min(trainer.history, key=lambda result: (result.validation_loss, result.epoch))
 
 
 def _mean(results: Sequence[EpochResult], name: str) -> float | None:
