@@ -257,7 +257,8 @@ def _weights_bytes(member: Fitted, half: bool) -> bytes:
         )
     if half:
         # Vectors (biases, running statistics) are small, and variances may leave the range of float16.
-        state = {name: v.half() if v.dim() > 1 and v.is_floating_point() else v for name, v in state.items()}
+        matrices = {name for name, v in state.items() if v.dim() > 1 and v.is_floating_point()} - member.model.exact
+        state = {name: value.half() if name in matrices else value for name, value in state.items()}
     content: bytes = save_tensors(state)
     return content
 

@@ -3,13 +3,13 @@
 Knows nothing about Ray, torch, or search spaces (those are in `genre_ray.tune.config`).
 """
 
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from genre_ray.errors import ConfigError
+from genre_ray.parsing import load_yaml as load_yaml
+from genre_ray.parsing import load_yaml_documents as load_yaml_documents
+from genre_ray.parsing import parse as parse
 
 
 class Config(BaseModel):
@@ -41,8 +41,8 @@ class SpectrogramConfig(Config):
     """Which picture of the spectrum the model sees."""
 
     form: Literal["plot", "frames", "figure"] = "plot"
-    """`plot`: 1 × 128 × 334, the plot area of a GTZAN figure or the same computed from audio. `frames`: 1 × 128 × T, every
-    STFT frame, from audio only. `figure`: the whole figure as a 3 × `size` × `size` picture, the paper's own input."""
+    """`plot`: 1 × 128 × 334, the plot area of a GTZAN figure or the same computed from audio. `frames`: 1 × 128 × T,
+    every STFT frame, from audio only. `figure`: the whole figure as a 3 × `size` × `size` picture, the paper's."""
 
     size: int = Field(128, ge=16, le=512)
     """Edge of the picture in pixels; `figure` only."""
@@ -70,10 +70,15 @@ class InputConfig(Config):
     features: FeatureConfig | None = FeatureConfig()
     """None: no features."""
 
+    descriptors: bool = False
+    """839 summaries of the spectrogram (`genre_ray.descriptors`) stand beside the features, or alone without them."""
+
     @model_validator(mode="after")
     def _something_goes_in(self) -> Self:
         if self.spectrogram is None and self.features is None:
             raise ValueError("spectrogram and features are both null: nothing would go in")
+        if self.descriptors and (self.spectrogram is None or self.spectrogram.form == "figure"):
+            raise ValueError("descriptors need spectrogram.form plot or frames")
         return self
 
 
@@ -130,6 +135,44 @@ class MlpConfig(Config):
     """After each hidden layer."""
 
 
+class SvmConfig(Config):
+    """A support vector machine with a radial kernel over the features."""
+
+    kind: Literal["svm"] = "svm"
+    """Discriminator."""
+
+    c: float = Field(5.0, gt=0.0, le=1.0e4)
+    """Price of a training sample on the wrong side of its margin."""
+
+    gamma: float = Field(0.5, gt=0.0, le=100.0)
+    """Width of the kernel: 1 is scikit-learn's `scale`, one over the total variance of the features."""
+
+
+class BoostingConfig(Config):
+    """Gradient-boosted trees over the features."""
+
+    kind: Literal["boosting"] = "boosting"
+    """Discriminator."""
+
+    rounds: int = Field(120, ge=1, le=2000)
+    """Boosting rounds, each one tree a genre."""
+
+    learning_rate: float = Field(0.08, gt=0.0, le=1.0)
+    """Weight of a round."""
+
+    leaves: int = Field(8, ge=2, le=256)
+    """Most leaves of a tree."""
+
+    min_leaf: int = Field(10, ge=1, le=1000)
+    """Fewest samples of a leaf."""
+
+    l2: float = Field(1.0, ge=0.0)
+    """Shrinks the value of a leaf."""
+
+    columns: float = Field(0.2, gt=0.0, le=1.0)
+    """Share of the features that a split may look at."""
+
+
 class HybridConfig(Config):
     """CNN and MLP joined by dense, dropout, dense."""
 
@@ -149,7 +192,7 @@ class HybridConfig(Config):
     """Between the two last dense layers."""
 
 
-ModelConfig = Annotated[CnnConfig | MlpConfig | HybridConfig, Field(discriminator="kind")]
+ModelConfig = Annotated[CnnConfig | MlpConfig | HybridConfig | SvmConfig | BoostingConfig, Field(discriminator="kind")]
 
 
 class AugmentConfig(Config):
@@ -199,7 +242,7 @@ class TrainingConfig(Config):
     """Decoupled for AdamW, L2 for Adam."""
 
     schedule: Literal["constant", "cosine", "one_cycle", "plateau"] = "constant"
-    """How the learning rate moves; `plateau` halves it after `patience` / 2 epochs without gain on the validation part."""
+    """How the learning rate moves; `plateau` halves it after `patience` / 2 epochs without gain in validation loss."""
 
     label_smoothing: float = Field(0.0, ge=0.0, lt=0.5)
     """Cross-entropy against softened labels."""
@@ -246,8 +289,8 @@ class RunConfig(Config):
         kind = self.model.kind
         if kind in ("cnn", "hybrid") and self.inputs.spectrogram is None:
             raise ValueError(f"model.kind {kind} needs inputs.spectrogram")
-        if kind in ("mlp", "hybrid") and self.inputs.features is None:
-            raise ValueError(f"model.kind {kind} needs inputs.features")
+        if kind != "cnn" and self.inputs.features is None and not self.inputs.descriptors:
+            raise ValueError(f"model.kind {kind} needs inputs.features or inputs.descriptors")
         crop = self.training.augment.crop_columns
         if crop is not None and self.inputs.spectrogram is not None:
             if self.inputs.spectrogram.form == "figure":
@@ -255,89 +298,3 @@ class RunConfig(Config):
             if self.inputs.spectrogram.form == "plot" and crop > 334:
                 raise ValueError("training.augment.crop_columns exceeds the 334 columns of the plot")
         return self
-
-
-C = TypeVar("C", bound=BaseModel)
-
-
-def parse(kind: type[C], data: Any, *, origin: str) -> C:
-    """`data` as a `kind`; ConfigError with `origin`, field, value and what is allowed otherwise."""
-    try:
-        return kind.model_validate(data)
-    except ValidationError as error:
-        raise ConfigError(_explain(error, origin), remedy=_remedy(error, kind)) from error
-
-
-def load_yaml(path: Path) -> Any:
-    """The content of a YAML file; ConfigError names the file and line of a syntax error or a duplicate key."""
-    documents = load_yaml_documents(path)
-    if len(documents) > 1:
-        raise ConfigError(f"{path}: holds {len(documents)} YAML documents", expected="one", remedy="split it at ---")
-    return documents[0] if documents else None
-
-
-def load_yaml_documents(path: Path) -> list[Any]:
-    """The documents of a YAML file, which `---` separates; ConfigError as for `load_yaml`."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"{path}: cannot be read", found=str(error), remedy="give the path of a YAML file in UTF-8"
-        ) from error
-    try:
-        # a SafeLoader that refuses duplicates
-        return list(yaml.load_all(text, Loader=_UniqueKeyLoader))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML", found=str(error).replace("\n", " ")) from error
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """PyYAML keeps the last of two equal keys in silence; this one says so."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            if key_node.tag == "tag:yaml.org,2002:merge":
-                continue
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-def _explain(error: ValidationError, origin: str) -> str:
-    lines = []
-    for item in error.errors():
-        place = ".".join(str(part) for part in item["loc"]) or "(top level)"
-        value = item.get("input")
-        shown = "" if isinstance(value, dict | list) else f" (value {value!r})"
-        lines.append(f"{origin}: {place}: {item['msg'].removeprefix('Value error, ')}{shown}")
-    return "\n".join(lines)
-
-
-def _remedy(error: ValidationError, kind: type[BaseModel]) -> str | None:
-    for item in error.errors():
-        if item["type"] == "extra_forbidden":
-            known = _fields_at(kind, item["loc"][:-1])
-            if known:
-                return f"known keys there: {', '.join(known)}"
-        if item["type"] == "float_type" or (item["type"].startswith("float") and isinstance(item.get("input"), str)):
-            return "PyYAML reads 1e-4 as text: write 1.0e-4"
-    return None
-
-
-def _fields_at(kind: Any, place: tuple[int | str, ...]) -> list[str]:
-    """Field names of the model that sits at `place`, found by following annotations; empty when it is not a model."""
-    models = _models_in(kind)
-    for part in place:
-        inner = [_models_in(m.model_fields[part].annotation) for m in models if part in m.model_fields]
-        tagged = [m for m in models if "kind" in m.model_fields and m.model_fields["kind"].default == part]
-        models = [m for group in inner for m in group] or tagged or models
-    return sorted({name for model in models for name in model.model_fields})
-
-
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for part in getattr(annotation, "__args__", ()) for model in _models_in(part)]

@@ -51,11 +51,12 @@ class Member:
     def batch(self, clips: Sequence[Clip]) -> Batch:
         """The clips as this member's network sees them: `collate` of their samples, scaled all at once."""
         wants = self.preprocessor.inputs
-        pictures = [clip.spectrogram for clip in clips if clip.spectrogram is not None]
-        rows = [clip.features for clip in clips if clip.features is not None]
+        pictures = [clip.spectrogram for clip in clips if clip.spectrogram is not None and wants.spectrogram]
+        rows = [clip.features for clip in clips if clip.features is not None and wants.features]
+        stacked = np.stack(pictures) if pictures else None
         return Batch(
-            spectrogram=self.preprocessor.normalise_pictures(np.stack(pictures)) if wants.spectrogram else None,
-            features=self.preprocessor.scale_features(np.stack(rows)) if wants.features else None,
+            spectrogram=None if stacked is None else self.preprocessor.normalise_pictures(stacked),
+            features=self.preprocessor.vectors(stacked, np.stack(rows) if rows else None),
         )
 
     def tensors(self, batch: Batch) -> tuple[Tensor | None, Tensor | None]:

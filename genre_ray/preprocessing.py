@@ -12,12 +12,19 @@ from numpy.typing import NDArray
 
 from genre_ray.clips import ClipTable
 from genre_ray.config import FeatureConfig, InputConfig, SpectrogramConfig
+from genre_ray.descriptors import describe_pictures
 from genre_ray.errors import NotFittedError, TrackError
+from genre_ray.scaling import (
+    feature_statistics,
+    picture_statistics,
+    scale_descriptors,
+    scale_rows,
+    state_arrays,
+    state_lists,
+)
 from genre_ray.schema import FEATURE_COLUMNS, Batch, Clip, Sample, Track
 
 HOP_LENGTH = 512
-_QUANTILES = 201
-_NORMAL_RANGE = 5.2  # the normal deviate at which scikit-learn's QuantileTransformer clips as well
 
 A = TypeVar("A")
 """A NumPy array or a torch tensor."""
@@ -114,7 +121,8 @@ def normalise(spectrogram: A, mean: A, scale: A) -> A:
 class Preprocessor:
     """Scales canonical clips with statistics of the training part; JSON in, JSON out.
 
-    Fitted attributes: `mean_` and `scale_` float32 (C, H, 1) of the spectrogram, `feature_state_` of the features.
+    Fitted attributes: `mean_` and `scale_` float32 (C, H, 1) of the spectrogram, `feature_state_` of the features,
+    `descriptor_state_` of the descriptors.
     """
 
     def __init__(self, inputs: InputConfig, labels: Sequence[str]) -> None:
@@ -124,6 +132,7 @@ class Preprocessor:
         self.mean_: NDArray[np.float32] | None = None
         self.scale_: NDArray[np.float32] | None = None
         self.feature_state_: dict[str, NDArray[np.float64]] | None = None
+        self.descriptor_state_: dict[str, NDArray[np.float64]] | None = None
         self.fitted_ = False
 
     def fit(self, train: ClipTable) -> Self:
@@ -131,11 +140,14 @@ class Preprocessor:
         if self.inputs.spectrogram is not None:
             if train.spectrogram is None:
                 raise NotFittedError("the training part has no spectrograms", remedy="prepare it with the same inputs")
-            self.mean_, self.scale_ = _picture_statistics(train.spectrogram, self.inputs.spectrogram.normalisation)
+            self.mean_, self.scale_ = picture_statistics(train.spectrogram, self.inputs.spectrogram.normalisation)
+            if self.inputs.descriptors:
+                found = describe_pictures(train.spectrogram).astype(np.float64)
+                self.descriptor_state_ = feature_statistics(found, FeatureConfig(scaling="standard"))
         if self.inputs.features is not None:
             if train.features is None:
                 raise NotFittedError("the training part has no features", remedy="prepare it with the same inputs")
-            self.feature_state_ = _feature_statistics(train.features, self.inputs.features)
+            self.feature_state_ = feature_statistics(train.features, self.inputs.features)
         self.fitted_ = True
         return self
 
@@ -150,16 +162,17 @@ class Preprocessor:
 
     def sample(self, clip: Clip) -> Sample:
         """A clip with its features scaled and its label as an index (None when the label is not one of `labels`)."""
-        scaled = None
-        if self.inputs.features is not None and clip.features is not None:
-            scaled = self.scale_features(clip.features[None])[0]
+        picture = clip.spectrogram if self.inputs.spectrogram is not None else None
+        vector = self.vectors(
+            None if picture is None else picture[None], None if clip.features is None else clip.features[None]
+        )
         return Sample(
             track=clip.track,
             index=clip.index,
             start_s=clip.start_s,
             target=self._targets.get(clip.label) if clip.label is not None else None,
-            spectrogram=clip.spectrogram if self.inputs.spectrogram is not None else None,
-            features=scaled,
+            spectrogram=picture,
+            features=None if vector is None else vector[0],
         )
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
@@ -188,7 +201,22 @@ class Preprocessor:
         """Raw features (B, 57) to float32 with the fitted statistics."""
         self._require_fit()
         assert self.feature_state_ is not None and self.inputs.features is not None
-        return _scale(rows, self.feature_state_, self.inputs.features)
+        return scale_rows(rows, self.feature_state_, self.inputs.features)
+
+    def vectors(
+        self, pictures: NDArray[np.uint8] | None, rows: NDArray[np.float64] | None
+    ) -> NDArray[np.float32] | None:
+        """What a network takes as features (B, F): scaled features, then scaled descriptors; None: it takes neither.
+
+        `pictures` are canonical (B, C, H, W), `rows` raw features (B, 57).
+        """
+        self._require_fit()
+        parts = []
+        if self.feature_state_ is not None and rows is not None:
+            parts.append(self.scale_features(rows))
+        if self.descriptor_state_ is not None and pictures is not None:
+            parts.append(scale_descriptors(describe_pictures(pictures), self.descriptor_state_))
+        return np.concatenate(parts, axis=1) if parts else None
 
     def to_json(self) -> dict[str, Any]:
         """The fitted state as plain JSON values."""
@@ -198,7 +226,8 @@ class Preprocessor:
             "mean": None if self.mean_ is None else self.mean_.tolist(),
             "scale": None if self.scale_ is None else self.scale_.tolist(),
             "feature_columns": list(FEATURE_COLUMNS) if state is not None else None,
-            "features": None if state is None else {name: value.tolist() for name, value in state.items()},
+            "features": state_lists(state),
+            "descriptors": state_lists(self.descriptor_state_),
         }
 
     @classmethod
@@ -209,72 +238,14 @@ class Preprocessor:
         restored = cls(inputs, labels)
         restored.mean_ = None if state["mean"] is None else np.array(state["mean"], dtype=np.float32)
         restored.scale_ = None if state["scale"] is None else np.array(state["scale"], dtype=np.float32)
-        if state["features"] is not None:
-            restored.feature_state_ = {k: np.array(v, dtype=np.float64) for k, v in state["features"].items()}
+        restored.feature_state_ = state_arrays(state["features"])
+        restored.descriptor_state_ = state_arrays(state.get("descriptors"))
         restored.fitted_ = True
         return restored
 
     def _require_fit(self) -> None:
         if not self.fitted_:
             raise NotFittedError("the preprocessor is not fitted", remedy="call fit(train) or open a checkpoint")
-
-
-def _picture_statistics(
-    pictures: NDArray[np.uint8], normalisation: str
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Mean and 1 / deviation, float32 (C, H, 1), from the exact histogram of levels: no float copy of the corpus."""
-    channels, height = pictures.shape[1:3]
-    if normalisation == "none":
-        return np.zeros((channels, height, 1), np.float32), np.full((channels, height, 1), 1 / 255, np.float32)
-    counts = np.zeros((channels, height, 256))
-    for channel in range(channels):
-        for row in range(height):
-            counts[channel, row] = np.bincount(pictures[:, channel, row].ravel(), minlength=256)
-    if normalisation == "global":
-        counts = np.broadcast_to(counts.sum(axis=(0, 1), keepdims=True), counts.shape)
-    levels = np.arange(256.0)
-    total = counts.sum(axis=-1)
-    mean = counts @ levels / total
-    variance = np.maximum((counts @ levels**2) / total - mean**2, 0.0)
-    deviation = np.maximum(np.sqrt(variance), 1.0)  # a row that is one level throughout must not explode
-    return mean[..., None].astype(np.float32), (1 / deviation)[..., None].astype(np.float32)
-
-
-def _feature_statistics(rows: NDArray[np.float64], config: FeatureConfig) -> dict[str, NDArray[np.float64]]:
-    if config.scaling == "quantile":
-        grid = np.linspace(0.0, 1.0, min(_QUANTILES, max(2, len(rows))))
-        return {"quantiles": np.quantile(rows, grid, axis=0).T.copy()}
-    if config.scaling == "none":
-        return {}
-    deviation = rows.std(axis=0)
-    return {"mean": rows.mean(axis=0), "deviation": np.where(deviation > 0, deviation, 1.0)}
-
-
-def _scale(
-    rows: NDArray[np.float64], state: dict[str, NDArray[np.float64]], config: FeatureConfig
-) -> NDArray[np.float32]:
-    if config.scaling == "none":
-        return rows.astype(np.float32)
-    if config.scaling == "standard":
-        return ((rows - state["mean"]) / state["deviation"]).astype(np.float32)
-    return _to_normal(rows, state["quantiles"])
-
-
-def _to_normal(rows: NDArray[np.float64], quantiles: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Each column through its training quantiles to a standard normal.
-
-    Interpolating from both sides and averaging treats runs of equal quantiles evenly (as scikit-learn's
-    QuantileTransformer does).
-    """
-    from scipy.special import ndtri
-
-    grid = np.linspace(0.0, 1.0, quantiles.shape[1])
-    scaled = np.empty(rows.shape, dtype=np.float32)
-    for column, knots in enumerate(quantiles):
-        upward = np.interp(rows[:, column], knots, grid)
-        downward = 1.0 - np.interp(-rows[:, column], -knots[::-1], grid)
-        scaled[:, column] = np.clip(ndtri((upward + downward) / 2), -_NORMAL_RANGE, _NORMAL_RANGE)
-    return scaled
 
 
 def samples_of(table: ClipTable, preprocessor: Preprocessor, rows: Iterable[int]) -> list[Sample]:

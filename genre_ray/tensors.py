@@ -56,14 +56,19 @@ class DevicePart:
     n_labels: int
 
     @classmethod
-    def of(cls, table: ClipTable, preprocessor: Preprocessor, device: torch.device) -> Self:
-        """The clips of `table`, with the statistics of the fitted `preprocessor`. Nothing is copied on a CPU."""
+    def of(cls, table: ClipTable, preprocessor: Preprocessor, device: torch.device, *, pictures_too: bool) -> Self:
+        """The clips of `table`, with the statistics of the fitted `preprocessor`. Nothing is copied on a CPU.
+
+        Without `pictures_too` the pictures are left behind, for networks that look at features alone.
+        """
         pictures = features = mean = scale = None
-        if preprocessor.mean_ is not None and preprocessor.scale_ is not None and table.spectrogram is not None:
+        if pictures_too and preprocessor.mean_ is not None and table.spectrogram is not None:
+            assert preprocessor.scale_ is not None
             pictures = _place(as_tensor(table.spectrogram), device)
-            mean, scale = (as_tensor(part).to(device) for part in (preprocessor.mean_, preprocessor.scale_))
-        if preprocessor.feature_state_ is not None and table.features is not None:
-            features = as_tensor(preprocessor.scale_features(table.features)).to(device)
+            mean, scale = as_tensor(preprocessor.mean_).to(device), as_tensor(preprocessor.scale_).to(device)
+        vectors = preprocessor.vectors(table.spectrogram, table.features)
+        if vectors is not None:
+            features = as_tensor(vectors).to(device)
         targets = torch.from_numpy(preprocessor.targets(table)).to(device)
         return cls(
             device=device,

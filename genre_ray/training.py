@@ -84,11 +84,12 @@ class Trainer:
         self.device = open_device(device, threads=threads)
         self.preprocessor = Preprocessor(config.inputs, labels).fit(train)
         self._shard = shard
-        self._train = DevicePart.of(train, self.preprocessor, self.device)
+        pictures_too = models.looks_at_pictures(config.model)
+        self._train = DevicePart.of(train, self.preprocessor, self.device, pictures_too=pictures_too)
         self._validation = (
             None
             if validation is None or not len(validation)
-            else DevicePart.of(validation, self.preprocessor, self.device)
+            else DevicePart.of(validation, self.preprocessor, self.device, pictures_too=pictures_too)
         )
         self.n_features = self._train.n_features
         self.picture_shape = self._train.picture_shape
@@ -96,11 +97,12 @@ class Trainer:
             self.picture_shape = (*self.picture_shape[:2], config.training.augment.crop_columns)
         self.model = self._build().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._module = self.model if wrap is None else wrap(self.model)
-        self._optimizer = build_optimizer(self.model, config.training)
+        self._in_one_go = isinstance(self.model, models.Estimator)
+        self._optimizer = None if self._in_one_go else build_optimizer(self.model, config.training)
         self._batches = even_batches(len(self._train), config.training.batch_size)
         self._schedule = Schedule(config.training, len(self._batches) * config.training.epochs)
         decay = config.training.average_decay
-        self._average = None if decay is None else WeightAverage(self.model, decay)
+        self._average = None if decay is None or self._in_one_go else WeightAverage(self.model, decay)
         self._best: dict[str, Tensor] | None = None
         self._best_loss, self._stale, self._step = math.inf, 0, 0
         self.history: list[EpochResult] = []
@@ -112,17 +114,17 @@ class Trainer:
 
     @property
     def finished(self) -> bool:
-        """All epochs are done, or early stopping has lost its patience."""
+        """All epochs are done (an Estimator has one), or early stopping has lost its patience."""
         training = self.config.training
         stopped = training.early_stopping and self._stale >= training.patience
-        return self.epoch >= training.epochs or stopped
+        return self.epoch >= (1 if self._in_one_go else training.epochs) or stopped
 
     def run_epoch(self) -> EpochResult:
         """One pass over the training part and one over the validation part. DivergedError: the loss is not finite."""
         if self.finished:
             raise RunError("the fit is finished", found=f"{self.epoch} epochs", remedy="take fitted()")
         started = time.perf_counter()
-        loss, accuracy = self._train_epoch()
+        loss, accuracy = self._fit_estimator() if self._in_one_go else self._train_epoch()
         if not math.isfinite(loss):
             raise DivergedError(
                 f"the training loss is {loss} in epoch {self.epoch + 1}",
@@ -138,7 +140,7 @@ class Trainer:
             validation_loss=validation[0],
             validation_accuracy=validation[1],
             validation_macro_f1=validation[2],
-            learning_rate=self._schedule.rate(self._step - 1),
+            learning_rate=0.0 if self._in_one_go else self._schedule.rate(self._step - 1),
             seconds=time.perf_counter() - started,
         )
         self.history.append(result)
@@ -165,7 +167,7 @@ class Trainer:
             "model_config": self.config.model.model_dump_json(),
             "step": self._step,
             "model": self.model.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
+            "optimizer": None if self._optimizer is None else self._optimizer.state_dict(),
             "schedule": self._schedule.state(),
             "average": None if self._average is None else self._average.state(),
             "best": self._best,
@@ -191,7 +193,8 @@ class Trainer:
             )
         self._step = state["step"]
         self.model.load_state_dict(state["model"])
-        self._optimizer.load_state_dict(state["optimizer"])
+        if self._optimizer is not None:
+            self._optimizer.load_state_dict(state["optimizer"])
         self._schedule.restore(state["schedule"])
         if self._average is not None and state["average"] is not None:
             self._average.restore(state["average"])
@@ -210,6 +213,17 @@ class Trainer:
 
     def _generator(self, stream: int) -> np.random.Generator:
         return np.random.default_rng([self.config.training.seed, stream, self.epoch])
+
+    def _fit_estimator(self) -> tuple[float, float]:
+        """Fit in one go; the loss and accuracy on the training part itself."""
+        assert isinstance(self.model, models.Estimator)
+        assert self._train.features is not None
+        targets = self._train.targets.cpu().numpy()
+        self.model.fit_vectors(self._train.features.cpu().numpy(), targets, seed=self.config.training.seed)
+        self.model.to(self.device)
+        with torch.inference_mode():
+            found = self.model(None, self._train.features).softmax(dim=1).cpu().numpy()
+        return metrics.log_loss(found, targets), metrics.accuracy(found, targets)
 
     def _train_epoch(self) -> tuple[float, float]:
         order = torch.from_numpy(self._generator(_ORDER).permutation(len(self._train))).to(self.device)
@@ -234,6 +248,7 @@ class Trainer:
 
     def _train_step(self, rows: Tensor, choices: Choices) -> Tensor:
         """One step; the summed loss and the hits of this worker's slice as a tensor (2,)."""
+        assert self._optimizer is not None
         training = self.config.training
         batch = self._train.training_batch(
             rows, choices, crop_columns=training.augment.crop_columns, label_smoothing=training.label_smoothing

@@ -6,18 +6,33 @@ hidden layer; it takes both inputs and looks at those that its kind needs.
 
 from typing import TypeVar
 
-from genre_ray.config import CnnConfig, HybridConfig, MlpConfig, ModelConfig
+from genre_ray.config import BoostingConfig, CnnConfig, HybridConfig, MlpConfig, ModelConfig, SvmConfig
 from genre_ray.errors import ConfigError
+from genre_ray.models.boosting import Boosting
 from genre_ray.models.cnn import Cnn
 from genre_ray.models.describe import describe
+from genre_ray.models.estimator import Estimator
 from genre_ray.models.folding import fold_batch_norm
 from genre_ray.models.hybrid import Hybrid
 from genre_ray.models.mlp import Mlp
 from genre_ray.models.network import Network
+from genre_ray.models.svm import Svm
 
 T = TypeVar("T")
 
-__all__ = ["Cnn", "Hybrid", "Mlp", "Network", "build", "describe", "fold_batch_norm"]
+__all__ = [
+    "Boosting",
+    "Cnn",
+    "Estimator",
+    "Hybrid",
+    "Mlp",
+    "Network",
+    "Svm",
+    "build",
+    "describe",
+    "fold_batch_norm",
+    "looks_at_pictures",
+]
 
 
 def build(
@@ -33,6 +48,10 @@ def build(
             return Cnn(config, picture_shape=_need(picture_shape, config.kind, "spectrogram"), n_labels=n_labels)
         case MlpConfig():
             return Mlp(config, n_features=_need(n_features, config.kind, "features"), n_labels=n_labels)
+        case SvmConfig():
+            return Svm(config, n_features=_need(n_features, config.kind, "features"), n_labels=n_labels)
+        case BoostingConfig():
+            return Boosting(config, n_features=_need(n_features, config.kind, "features"), n_labels=n_labels)
         case HybridConfig():
             return Hybrid(
                 config,
@@ -40,6 +59,11 @@ def build(
                 n_features=_need(n_features, config.kind, "features"),
                 n_labels=n_labels,
             )
+
+
+def looks_at_pictures(config: ModelConfig) -> bool:
+    """Whether a network of this kind looks at the spectrogram itself, and not at features and descriptors alone."""
+    return isinstance(config, CnnConfig | HybridConfig)
 
 
 def _need(value: T | None, kind: str, name: str) -> T:

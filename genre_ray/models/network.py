@@ -19,6 +19,9 @@ class Network(nn.Module):
     n_features: int | None = None
     """Width F of the feature row that the network was built for; None when it does not look at features."""
 
+    exact: frozenset[str] = frozenset()
+    """Names of the matrices in the state that must not be rounded to half precision."""
+
     def embed(self, spectrogram: Tensor | None, features: Tensor | None) -> Tensor:
         """(B, embedding_width): the last hidden layer."""
         raise NotImplementedError

@@ -1,0 +1,97 @@
+"""From YAML and plain data to validated settings, with errors that name origin, field, value and remedy.
+
+Knows nothing about which settings there are.
+"""
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from genre_ray.errors import ConfigError
+
+C = TypeVar("C", bound=BaseModel)
+
+
+def parse(kind: type[C], data: Any, *, origin: str) -> C:
+    """`data` as a `kind`; ConfigError with `origin`, field, value and what is allowed otherwise."""
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, origin), remedy=_remedy(error, kind)) from error
+
+
+def load_yaml(path: Path) -> Any:
+    """The content of a YAML file; ConfigError names the file and line of a syntax error or a duplicate key."""
+    documents = load_yaml_documents(path)
+    if len(documents) > 1:
+        raise ConfigError(f"{path}: holds {len(documents)} YAML documents", expected="one", remedy="split it at ---")
+    return documents[0] if documents else None
+
+
+def load_yaml_documents(path: Path) -> list[Any]:
+    """The documents of a YAML file, which `---` separates; ConfigError as for `load_yaml`."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{path}: cannot be read", found=str(error), remedy="give the path of a YAML file in UTF-8"
+        ) from error
+    try:
+        # a SafeLoader that refuses duplicates
+        return list(yaml.load_all(text, Loader=_UniqueKeyLoader))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML", found=str(error).replace("\n", " ")) from error
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """PyYAML keeps the last of two equal keys in silence; this one says so."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _explain(error: ValidationError, origin: str) -> str:
+    lines = []
+    for item in error.errors():
+        place = ".".join(str(part) for part in item["loc"]) or "(top level)"
+        value = item.get("input")
+        shown = "" if isinstance(value, dict | list) else f" (value {value!r})"
+        lines.append(f"{origin}: {place}: {item['msg'].removeprefix('Value error, ')}{shown}")
+    return "\n".join(lines)
+
+
+def _remedy(error: ValidationError, kind: type[BaseModel]) -> str | None:
+    for item in error.errors():
+        if item["type"] == "extra_forbidden":
+            known = _fields_at(kind, item["loc"][:-1])
+            if known:
+                return f"known keys there: {', '.join(known)}"
+        if item["type"] == "float_type" or (item["type"].startswith("float") and isinstance(item.get("input"), str)):
+            return "PyYAML reads 1e-4 as text: write 1.0e-4"
+    return None
+
+
+def _fields_at(kind: Any, place: tuple[int | str, ...]) -> list[str]:
+    """Field names of the model that sits at `place`, found by following annotations; empty when it is not a model."""
+    models = _models_in(kind)
+    for part in place:
+        inner = [_models_in(m.model_fields[part].annotation) for m in models if part in m.model_fields]
+        tagged = [m for m in models if "kind" in m.model_fields and m.model_fields["kind"].default == part]
+        models = [m for group in inner for m in group] or tagged or models
+    return sorted({name for model in models for name in model.model_fields})
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in getattr(annotation, "__args__", ()) for model in _models_in(part)]
