@@ -24,6 +24,7 @@ from ray.util.debug import log_once
 from genre_ray.data import transport
 from genre_ray.data.shards import Process, Shard, Work, complete, forget
 from genre_ray.data.store import Entry, Store
+from genre_ray.data.telemetry import WorkTelemetry
 from genre_ray.errors import GenreRayError, RunError
 
 _SEEN_WITHIN_S = 30.0
@@ -70,6 +71,7 @@ def run(shards: Sequence[Shard], work: Work, store: Store, *, actors: Actors | N
     if not shards:
         return
     name = uuid4().hex[:12]
+    telemetry = WorkTelemetry(type(work).__name__)
     first = True
     try:
         with _quiet():
@@ -77,6 +79,7 @@ def run(shards: Sequence[Shard], work: Work, store: Store, *, actors: Actors | N
                 if first:
                     _require_shared(store, done.name)
                     first = False
+                telemetry.finished(done.entries)
                 yield done
     except RayError as error:
         raise RunError("the workers failed", found=_gist(error), remedy="see the workers' logs") from error

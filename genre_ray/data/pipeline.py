@@ -28,6 +28,7 @@ from genre_ray.data.catalog import Catalog
 from genre_ray.data.faults import FaultLog, report
 from genre_ray.data.shards import cut, shard_size
 from genre_ray.data.store import Entry, Store
+from genre_ray.data.telemetry import WorkTelemetry
 from genre_ray.errors import CatalogError
 from genre_ray.progress import Progress, duration
 from genre_ray.schema import Track
@@ -129,6 +130,7 @@ def _extract(
     stream: TextIO | None,
 ) -> dict[tuple[str, str], Place]:
     made: dict[tuple[str, str], Place] = {}
+    WorkTelemetry(Extraction.__name__).cached(total - len(missing))
     shards = cut(missing, size=shard_size(len(missing), execution.cpus()))
     with Progress("preparing", total=total, done=total - len(missing), shown=progress, stream=stream) as shown:
         for done in execution.run(shards, Extraction(inputs), store):

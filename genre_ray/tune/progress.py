@@ -11,6 +11,7 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 
 from genre_ray.tune.searcher import SCORE, StudySearcher
+from genre_ray.tune.telemetry import SearchTelemetry
 
 _QUIET_S = 15.0
 """A line of progress at least this often while no trial ends."""
@@ -44,10 +45,12 @@ class SearchProgress(Callback):
         self._started = clock()
         self._spoke = self._started
         self._running: dict[str, dict[str, Any]] = {}
+        self._telemetry = SearchTelemetry(metric)
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Count it as running."""
         self._running[trial.trial_id] = {}
+        self._telemetry.running(len(self._running))
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
@@ -70,6 +73,7 @@ class SearchProgress(Callback):
         mark = ""
         if result.get("finished") and not result.get("diverged") and score is not None and self._improves(score):
             self._best, mark = score, " *"
+        self._note(outcome)
         params = " ".join(
             f"{name.rsplit('.', 1)[-1]}={_short(value)}" for name, value in trial.config["params"].items()
         )
@@ -83,11 +87,17 @@ class SearchProgress(Callback):
         lines = str(trial.get_pickled_error() or "worker lost").strip().splitlines()
         reason = lines[-1] if lines else "unknown error"
         self._searcher.note_error(trial.trial_id, reason)
+        self._note("failed")
         self._say(f"trial {trial.config['number']} failed: {reason} (full trace: {trial.error_file})")
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial that is started again."""
+        self._note("recovered")
         self._say(f"trial {trial.config['number']} lost its worker or raised; started again from its last saved epoch")
+
+    def _note(self, outcome: str) -> None:
+        self._telemetry.ended(outcome, self._best)
+        self._telemetry.running(len(self._running))
 
     def _improves(self, score: float) -> bool:
         if self._best is None:
