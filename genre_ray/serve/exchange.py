@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from genre_ray.serve.admission import Ticket
+from genre_ray.serve.answers import to_json
 from genre_ray.serve.problems import Refusal
 
 Message = MutableMapping[str, Any]
@@ -57,6 +58,23 @@ class Response:
     body: bytes
     content_type: str = "application/json"
     headers: dict[str, str] = field(default_factory=dict)
+
+
+def json_response(members: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
+    """An answer that no cache keeps."""
+    return Response(200, to_json(members), headers={"cache-control": "no-store"} | (headers or {}))
+
+
+def not_allowed(request: Request, allowed: str) -> Refusal:
+    """405 with the methods that are allowed."""
+    return Refusal(
+        405,
+        "method",
+        "this method is not allowed here",
+        found=request.method[:16],
+        expected=allowed,
+        headers={"allow": allowed},
+    )
 
 
 def request_of(scope: Message) -> Request:

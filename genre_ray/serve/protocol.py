@@ -4,30 +4,23 @@ Knows nothing about Ray, servers, or models.
 """
 
 import binascii
-import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import parse_qsl
 
-import numpy as np
-import orjson
-from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
 from genre_ray.config import Config
-from genre_ray.errors import FeatureError, FigureError
-from genre_ray.schema import FEATURE_COLUMNS, Track
+from genre_ray.errors import FigureError
+from genre_ray.schema import Track
 from genre_ray.serve import multipart, sniffing
+from genre_ray.serve.feature_rows import features_from_json, parse_json
 from genre_ray.serve.problems import Refusal
 from genre_ray.serve.settings import Limits
 
 Kind = Literal["figure", "audio", "any"]
 """What a path accepts: figure and features, audio, or (for tests of parity) whatever the body holds."""
-
-_NOT_FEATURES = frozenset({"filename", "length", "label"})
-"""The columns of GTZAN's CSV that are no features; a row pasted whole is accepted without them."""
 
 _OPTION_NAMES = frozenset({"top_k", "threshold", "explain", "over_time", "clip_s"})
 _FILE_PARTS: dict[str, str] = {"figure": "figure", "image": "figure", "audio": "audio", "file": "file"}
@@ -104,7 +97,7 @@ def options_from(values: Mapping[str, Any]) -> Options:
 
 def items_from_batch(body: bytes, limits: Limits) -> tuple[list[Inquiry | Exception], list[str]]:
     """The items of a batch body with their ids; an item that cannot be decoded is its error, in its place."""
-    document = _parse_json(body)
+    document = parse_json(body)
     rows = document.get("items") if isinstance(document, dict) else document
     if not isinstance(rows, list) or not rows:
         raise Refusal(
@@ -146,14 +139,14 @@ def _from_multipart(body: bytes, content_type: str, limits: Limits) -> dict[str,
         elif len(part.content) > _TEXT_LIMIT:
             raise Refusal(413, "too-large", f"the field {name!r} is too long", expected=f"at most {_TEXT_LIMIT} bytes")
         elif name == "features":
-            parts[name] = _parse_json(part.content)
+            parts[name] = parse_json(part.content)
         else:
             parts[name] = part.content.decode("utf-8", "replace")
     return parts
 
 
 def _from_json(body: bytes) -> dict[str, Any]:
-    document = _parse_json(body)
+    document = parse_json(body)
     if not isinstance(document, dict):
         raise Refusal(
             422, "invalid", "the JSON document is not an object", found=type(document).__name__, expected="an object"
@@ -171,15 +164,6 @@ def _decoded(document: dict[str, Any]) -> dict[str, Any]:
         _FILE_PARTS.get(key, key): _from_base64(value, key) if key in _FILE_PARTS and value is not None else value
         for key, value in document.items()
     }
-
-
-def _parse_json(content: bytes) -> Any:
-    try:
-        return orjson.loads(content)
-    except orjson.JSONDecodeError as error:
-        raise Refusal(
-            400, "malformed", "not valid JSON", found=str(error)[:120], expected="RFC 8259; NaN is no JSON"
-        ) from error
 
 
 def _from_base64(value: Any, field: str) -> bytes:
@@ -280,40 +264,3 @@ def check_audio(content: bytes, limits: Limits) -> bytes:
             expected=", ".join(sniffing.AUDIO_FORMATS),
         )
     return content
-
-
-def features_from_json(row: Any) -> NDArray[np.float64]:
-    """57 finite numbers, float64, from an object by column name or an array in the order of FEATURE_COLUMNS."""
-    if isinstance(row, str):  # a form field that a client sent twice encoded
-        row = _parse_json(row.encode())
-    if isinstance(row, dict):
-        return _features_by_name(row)
-    if isinstance(row, list):
-        if len(row) != len(FEATURE_COLUMNS):
-            raise _bad_features("wrong_count", f"{len(row)} numbers", f"{len(FEATURE_COLUMNS)} numbers")
-        return _numbers(row)
-    raise _bad_features("not_a_row", type(row).__name__, "an object by column name, or an array of 57 numbers")
-
-
-def _features_by_name(row: dict[str, Any]) -> NDArray[np.float64]:
-    missing = [name for name in FEATURE_COLUMNS if name not in row]
-    if missing:
-        shown = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
-        raise _bad_features("missing", f"no value for {shown}", "all 57 columns of features_30_sec.csv")
-    unknown = sorted(set(row) - set(FEATURE_COLUMNS) - _NOT_FEATURES)
-    if unknown:
-        raise _bad_features("unknown", ", ".join(unknown[:3])[:120], "only the 57 columns of features_30_sec.csv")
-    return _numbers([row[name] for name in FEATURE_COLUMNS])
-
-
-def _numbers(values: list[Any]) -> NDArray[np.float64]:
-    for name, value in zip(FEATURE_COLUMNS, values, strict=True):
-        if type(value) not in (int, float):
-            raise _bad_features("not_numeric", f"{name}: {json.dumps(value)[:40]}", "numbers")
-        if not math.isfinite(value) or abs(value) > 1e15:
-            raise _bad_features("not_finite", f"{name}: {value!r:.40}", "finite numbers of a size that audio can have")
-    return np.array(values, dtype=np.float64)
-
-
-def _bad_features(kind: str, found: str, expected: str) -> FeatureError:
-    return FeatureError("the features cannot be used", kind=kind, found=found, expected=expected)

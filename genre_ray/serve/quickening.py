@@ -7,6 +7,7 @@ import importlib.util
 import logging
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -62,7 +63,9 @@ def _quickened(member: Member, wanted: list[str]) -> tuple[Member, str]:
 def _built(name: str, eager: Network) -> Network | None:
     """The network by way of `name`, or None when it cannot be built or does not agree."""
     try:
-        way = _BUILDERS[name](eager, _used(eager, *_noise(eager, 1)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # TorchScript goes one day: eager and ONNX stay
+            way = _BUILDERS[name](eager, _used(eager, *_noise(eager, 1)))
         if way is None:
             return None
         run = _Run(way, eager)

@@ -10,8 +10,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from genre_ray.serve import answers, openapi, pages, protocol
+from genre_ray.serve import answers, protocol
 from genre_ray.serve.admission import Admission, Rates, Turns
+from genre_ray.serve.backend import Backend
 from genre_ray.serve.engine import Answered
 from genre_ray.serve.exchange import (
     ClientGoneError,
@@ -20,43 +21,21 @@ from genre_ray.serve.exchange import (
     Request,
     Response,
     Send,
+    json_response,
+    not_allowed,
     read_body,
     request_of,
     respond,
 )
 from genre_ray.serve.problems import CONTENT_TYPE, Refusal, problem_of
 from genre_ray.serve.protocol import Inquiry, Options
+from genre_ray.serve.reading import Reader
 from genre_ray.serve.settings import ServeArgs
 from genre_ray.serve.tokens import Tokens
 
 logger = logging.getLogger(__name__)
 
 Handler = Callable[[Request, bytes], Awaitable[Response]]
-
-
-class Backend(Protocol):
-    """What answers: in this process, or in other deployments."""
-
-    @property
-    def ready(self) -> bool:
-        """Whether the model is warm."""
-
-    @property
-    def version(self) -> str:
-        """Version of the model that answers now."""
-
-    @property
-    def in_turns(self) -> bool:
-        """Whether figures are answered in the event loop itself, one at a time."""
-
-    def card(self) -> dict[str, Any]:
-        """What the model is: version, labels, inputs, where it comes from."""
-
-    async def answer_figure(self, inquiry: Inquiry, request_id: str) -> Answered:
-        """The answer for a figure and its features. TrackError when they cannot be used."""
-
-    async def answer_audio(self, inquiry: Inquiry, request_id: str) -> dict[str, Any]:
-        """The members of the answer for a recording. Refusal or TrackError when there is none."""
 
 
 class Telemetry(Protocol):
@@ -102,7 +81,7 @@ class WebApplication:
         self._turns = Turns()
         rate = security.rate_limit_per_s
         self._rates = Rates(per_s=rate, burst=security.rate_burst) if rate is not None else None
-        self._assets = pages.assets() | openapi.assets(args)
+        self._reader = Reader(backend, args)
         self._posts = {
             "/v1/predict": Route(self._predict, limits.max_body_bytes, "figure"),
             "/v1/predict/audio": Route(self._predict_audio, limits.max_audio_bytes * 4 // 3 + 65536, "audio"),
@@ -136,9 +115,9 @@ class WebApplication:
     async def _answer(self, request: Request, receive: Receive) -> Response:
         route = self._posts.get(request.path)
         if route is None:
-            return self._read(request)
+            return self._reader.answer(request)
         if request.method != "POST":
-            raise _not_allowed(request, "POST")
+            raise not_allowed(request, "POST")
         self._authorise(request)
         ticket = self.admission.enter()
         if ticket is None:
@@ -199,37 +178,6 @@ class WebApplication:
             retry_after_s=self.admission.retry_after_s,
         )
 
-    def _read(self, request: Request) -> Response:
-        """Everything that takes no body: pages, documents, health."""
-        found = self._assets.get(request.path)
-        if found is None and not request.path.startswith(("/v1/", "/v2")):
-            raise Refusal(404, "not-found", "there is nothing at this path", remedy="GET /docs lists the paths")
-        if request.method not in ("GET", "HEAD"):
-            raise _not_allowed(request, "GET, HEAD")
-        if found is not None:
-            return found.response(request.header(b"if-none-match"))
-        return self._inference_protocol(request)
-
-    def _inference_protocol(self, request: Request) -> Response:
-        """Health, readiness and metadata as in the Open Inference Protocol, version 2."""
-        name, backend = self._args.name, self._backend
-        model = f"/v2/models/{name}"
-        version = backend.version if backend.ready else ""
-        models = (model, f"{model}/versions/{version}")
-        if request.path == "/v2/health/live":
-            return _json({"live": True})
-        if request.path == "/v2/health/ready" or request.path in [f"{path}/ready" for path in models]:
-            if not backend.ready:
-                raise Refusal(503, "not-ready", "the model is not warm yet", retry_after_s=2)
-            return _json({"name": name, "ready": True})
-        if request.path == "/v2":
-            return _json(openapi.server_metadata())
-        if request.path in models:
-            return _json(openapi.model_metadata(name, backend.card()))
-        if request.path == "/v1/model":
-            return _json(backend.card() | {"name": name, "request_id": request.id})
-        raise Refusal(404, "not-found", "there is nothing at this path", remedy="GET /docs lists the paths")
-
     async def _predict(self, request: Request, body: bytes) -> Response:
         if self._backend.in_turns:
             async with self._turns:
@@ -237,7 +185,7 @@ class WebApplication:
         else:
             answered = await self._figure(request, body)
         members = self._members(answered, request)
-        return _json(members, {"server-timing": _server_timing(answered.stages)})
+        return json_response(members, {"server-timing": _server_timing(answered.stages)})
 
     async def _figure(self, request: Request, body: bytes) -> Answered:
         inquiry = protocol.inquiry_from_request(
@@ -260,7 +208,7 @@ class WebApplication:
         inquiry = self._audio_inquiry(request, body)
         members = await self._backend.answer_audio(inquiry, request.id)
         timing = _server_timing(members.pop("stages", {}))
-        return _json(members | self._stamp(request, members.pop("version", "")), {"server-timing": timing})
+        return json_response(members | self._stamp(request, members.pop("version", "")), {"server-timing": timing})
 
     async def _audio_classification(self, request: Request, body: bytes) -> Response:
         """Hugging Face's shape: a bare list, so that version and id travel in headers."""
@@ -286,7 +234,7 @@ class WebApplication:
         rows = await asyncio.gather(*(self._row(item, name, request) for item, name in zip(items, names, strict=True)))
         failed = sum("problem" in row for row in rows)
         members = {"items": rows, "answered": len(rows) - failed, "failed": failed}
-        return _json(members | self._stamp(request, self._backend.version))
+        return json_response(members | self._stamp(request, self._backend.version))
 
     async def _row(self, item: Inquiry | Exception, name: str, request: Request) -> dict[str, Any]:
         try:
@@ -335,24 +283,9 @@ def prediction_of_answer(answered: Answered, options: Options, args: ServeArgs) 
     return members
 
 
-def _json(members: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
-    return Response(200, answers.to_json(members), headers={"cache-control": "no-store"} | (headers or {}))
-
-
 def _server_timing(stages: dict[str, float]) -> str:
     """Stages in milliseconds (W3C Server Timing)."""
     return ", ".join(f"{name};dur={seconds * 1000:.2f}" for name, seconds in stages.items())
-
-
-def _not_allowed(request: Request, allowed: str) -> Refusal:
-    return Refusal(
-        405,
-        "method",
-        "this method is not allowed here",
-        found=request.method[:16],
-        expected=allowed,
-        headers={"allow": allowed},
-    )
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

@@ -45,7 +45,7 @@ def features() -> dict[str, float]:
 
 @pytest.fixture
 def args(checkpoint: Path) -> ServeArgs:
-    return ServeArgs(checkpoint=str(checkpoint), device="cpu")
+    return ServeArgs(checkpoint=str(checkpoint), device="cpu", backend="eager")
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import itertools
 import os
 import subprocess
 from pathlib import Path
@@ -77,7 +78,7 @@ def test_turns_are_taken_one_a_pass_of_the_loop() -> None:
     seen = asyncio.run(scene())
     positions = [seen.index(str(i)) for i in range(3)]
     assert positions == sorted(positions)
-    assert all("." in seen[a:b] for a, b in zip(positions, positions[1:], strict=False))
+    assert all("." in seen[a:b] for a, b in itertools.pairwise(positions))
 
 
 def test_a_key_has_its_burst_and_then_its_rate() -> None:

@@ -12,6 +12,7 @@ from PIL import Image
 from genre_ray.errors import FeatureError, FigureError
 from genre_ray.schema import FEATURE_COLUMNS
 from genre_ray.serve import protocol
+from genre_ray.serve.feature_rows import features_from_json
 from genre_ray.serve.problems import Refusal, problem_of
 from genre_ray.serve.settings import Limits
 
@@ -41,7 +42,7 @@ def test_multipart_and_json_give_the_same_track(figure: bytes, features: dict[st
 
 def test_a_row_of_the_csv_is_accepted_with_its_name_length_and_label(features: dict[str, float]) -> None:
     row = {"filename": "blues.00000.wav", "length": 661794, **features, "label": "blues"}
-    np.testing.assert_array_equal(protocol.features_from_json(row), list(features.values()))
+    np.testing.assert_array_equal(features_from_json(row), list(features.values()))
 
 
 @pytest.mark.parametrize(
@@ -57,7 +58,7 @@ def test_a_row_of_the_csv_is_accepted_with_its_name_length_and_label(features: d
 )
 def test_a_bad_value_names_its_column(features: dict[str, float], change: dict[str, Any], kind: str) -> None:
     with pytest.raises(FeatureError) as refused:
-        protocol.features_from_json(features | change)
+        features_from_json(features | change)
     assert refused.value.kind == kind
     assert next(iter(change)) in str(refused.value)
 
@@ -65,12 +66,12 @@ def test_a_bad_value_names_its_column(features: dict[str, float], change: dict[s
 @pytest.mark.parametrize("row", [[], [1.0] * 56, [1.0] * 58, 7, {"tempo": 1.0}])
 def test_a_row_of_another_size_is_refused(row: Any) -> None:
     with pytest.raises(FeatureError):
-        protocol.features_from_json(row)
+        features_from_json(row)
 
 
 def test_huge_integers_are_refused_and_not_overflowed(features: dict[str, float]) -> None:
     with pytest.raises(FeatureError):
-        protocol.features_from_json([10**18, *([0.0] * 56)])
+        features_from_json([10**18, *([0.0] * 56)])
 
 
 @pytest.mark.parametrize("text", [b"NaN", b"[NaN]", b"{", b"", b"\xff", b"[" * 100_000])
@@ -153,4 +154,4 @@ def test_a_batch_beyond_its_limit_is_413() -> None:
 
 def test_feature_columns_are_read_in_their_order_whatever_the_order_sent(features: dict[str, float]) -> None:
     shuffled = dict(sorted(features.items(), reverse=True))
-    np.testing.assert_array_equal(protocol.features_from_json(shuffled), [features[name] for name in FEATURE_COLUMNS])
+    np.testing.assert_array_equal(features_from_json(shuffled), [features[name] for name in FEATURE_COLUMNS])
