@@ -53,21 +53,19 @@ def from_audio(samples: NDArray[np.float32], *, form: Form) -> NDArray[np.uint8]
 
 
 def from_mel_power(mel: NDArray[np.float32], *, form: Form) -> NDArray[np.uint8]:
-    """Levels of a mel power spectrogram (128, T); see `from_audio`."""
-    levels = levels_of_mel(mel)
-    return levels[np.newaxis] if form == "frames" else plot_of(levels)[np.newaxis]
+    """Levels of a mel power spectrogram (T, 128); see `from_audio`."""
+    shown = mel[_figure_columns(len(mel))[1:]] if form == "plot" else mel
+    return _levels(shown, mel)[np.newaxis]
 
 
-def levels_of_mel(mel: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Mel power (128, T) to levels 0..255 over the range of its decibels, as matplotlib's Normalize and magma do.
+def _levels(shown: NDArray[np.float32], mel: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Rows of `mel` (T, 128) to columns of levels, 0..255 over the range of all its decibels, as matplotlib's colours.
 
     The data set's authors took `amplitude_to_db` of a power spectrogram, so 80 dB here are 40 dB of power.
     """
-    power = np.square(mel)
-    peak = np.square(np.max(mel, initial=0.0))
-    decibels = 10.0 * np.log10(np.maximum(np.float32(_AMIN), power)) - np.float32(10.0 * np.log10(max(_AMIN, peak)))
-    decibels = np.maximum(decibels, decibels.max() - np.float32(_TOP_DB))
-    low, high = decibels.min(), decibels.max()
+    lowest, highest = mel.min(), mel.max()
+    low, high = _decibels(np.array([lowest, highest]), highest)
+    low = max(low, high - np.float32(_TOP_DB))
     if not high > low:
         raise AudioError(
             "the spectrum is flat",
@@ -76,18 +74,20 @@ def levels_of_mel(mel: NDArray[np.float32]) -> NDArray[np.uint8]:
             expected="sound",
             remedy="leave the track out",
         )
-    levels: NDArray[np.uint8] = np.clip((decibels - low) / (high - low) * _LEVELS, 0, _LEVELS - 1).astype(np.uint8)
-    return levels
+    decibels = np.maximum(_decibels(shown.T, highest), low)
+    levels: NDArray[np.uint8] = np.minimum((decibels - low) / (high - low) * _LEVELS, _LEVELS - 1).astype(np.uint8)
+    return np.ascontiguousarray(levels)
 
 
-def plot_of(levels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The 334 columns of T frames that the plot area of a figure shows: (128, T) to (128, 334)."""
-    return levels[:, _figure_columns(levels.shape[1])[1:]]
+def _decibels(mel: NDArray[np.float32], peak: np.float32) -> NDArray[np.float32]:
+    """`librosa.amplitude_to_db(mel, ref=peak)` without its limit of 80 dB."""
+    reference = np.float32(10.0 * np.log10(max(_AMIN, np.square(peak))))
+    return np.float32(10.0) * np.log10(np.maximum(np.float32(_AMIN), np.square(mel))) - reference
 
 
 def picture_from_audio(samples: NDArray[np.float32], *, size: int) -> NDArray[np.uint8]:
     """The whole figure as GTZAN's authors would have drawn it from `samples`, as `picture_from_figure` returns it."""
-    return picture_of(figure_from_frames(levels_of_mel(mel_power(samples))), size=size)
+    return picture_of(figure_from_audio(samples), size=size)
 
 
 def figure_from_levels(levels: NDArray[np.uint8]) -> Image.Image:
@@ -99,9 +99,10 @@ def figure_from_levels(levels: NDArray[np.uint8]) -> Image.Image:
     return _draw(np.concatenate([plot[:, :1], plot], axis=1))
 
 
-def figure_from_frames(levels: NDArray[np.uint8]) -> Image.Image:
-    """The same figure from all frames (128, T), equal to the data set's in every pixel."""
-    return _draw(levels[:, _figure_columns(levels.shape[1])])
+def figure_from_audio(samples: NDArray[np.float32]) -> Image.Image:
+    """The same figure from audio, equal to the data set's in every pixel."""
+    mel = mel_power(samples)
+    return _draw(_levels(mel[_figure_columns(len(mel))], mel))
 
 
 def _draw(columns: NDArray[np.uint8]) -> Image.Image:
