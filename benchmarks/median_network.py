@@ -11,7 +11,7 @@ WIDTH, TILE, LANES = 31, 8, 104
 
 Step = tuple[int, int, int, int]
 
-_HEAD = f'''"""Medians of {WIDTH} by a sorting network, {TILE} neighbouring windows at a time. Knows nothing about sound.
+_HEAD = f'''"""Medians of {WIDTH} by a sorting network, {TILE} windows at a time. Knows nothing about sound.
 
 Written by `benchmarks/median_network.py`, which says how; a test compares. It is written out because LLVM then keeps
 the values in vector registers: ten times as fast as the same network as a loop over its steps.

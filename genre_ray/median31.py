@@ -1,4 +1,4 @@
-"""Medians of 31 by a sorting network, 8 neighbouring windows at a time. Knows nothing about sound.
+"""Medians of 31 by a sorting network, 8 windows at a time. Knows nothing about sound.
 
 Written by `benchmarks/median_network.py`, which says how; a test compares. It is written out because LLVM then keeps
 the values in vector registers: ten times as fast as the same network as a loop over its steps.

@@ -87,7 +87,8 @@ def _decibels(mel: NDArray[np.float32], peak: np.float32) -> NDArray[np.float32]
 
 def picture_from_audio(samples: NDArray[np.float32], *, size: int) -> NDArray[np.uint8]:
     """The whole figure as GTZAN's authors would have drawn it from `samples`, as `picture_from_figure` returns it."""
-    return picture_of(figure_from_audio(samples), size=size)
+    mel = mel_power(samples)
+    return picture_of(_draw(_levels(mel[_figure_columns(len(mel))], mel)), size=size)
 
 
 def figure_from_levels(levels: NDArray[np.uint8]) -> Image.Image:
@@ -99,10 +100,9 @@ def figure_from_levels(levels: NDArray[np.uint8]) -> Image.Image:
     return _draw(np.concatenate([plot[:, :1], plot], axis=1))
 
 
-def figure_from_audio(samples: NDArray[np.float32]) -> Image.Image:
-    """The same figure from audio, equal to the data set's in every pixel."""
-    mel = mel_power(samples)
-    return _draw(_levels(mel[_figure_columns(len(mel))], mel))
+def figure_from_frames(levels: NDArray[np.uint8]) -> Image.Image:
+    """The same figure from the levels of all frames (128, T), equal to the data set's in every pixel."""
+    return _draw(levels[:, _figure_columns(levels.shape[1])])
 
 
 def _draw(columns: NDArray[np.uint8]) -> Image.Image:
