@@ -279,9 +279,21 @@ class Trainer:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=wanted)
 
     def _validate(self) -> tuple[float | None, float | None, float | None]:
-        """Loss, accuracy and macro F1 over tracks, with the averaged weights where there are some."""
+        """Loss, accuracy and macro F1 over tracks; of several workers, the first one's count for all.
+
+        With batch normalisation each has its own statistics: they could disagree about when to stop, and wait for ever.
+        """
         if self._validation is None:
             return None, None, None
+        if self._shard[1] == 1 or not torch.distributed.is_initialized():
+            return self._figures(self._validation)
+        own = self._figures(self._validation) if self._shard[0] == 0 else (0.0, 0.0, 0.0)
+        figures = torch.tensor(own, dtype=torch.float64, device=self.device)
+        torch.distributed.broadcast(figures, src=0)
+        return figures[0].item(), figures[1].item(), figures[2].item()
+
+    def _figures(self, part: DevicePart) -> tuple[float, float, float]:
+        """Loss, accuracy and macro F1 over tracks, with the averaged weights where there are some."""
         model = self.model
         if self._average is not None:
             model = copy.deepcopy(self.model)
@@ -289,11 +301,11 @@ class Trainer:
         model.eval()
         parts = []
         with torch.inference_mode(), self._autocast():
-            for spectrogram, features in self._validation.batches(512 if self.device.type == "cuda" else 32):
+            for spectrogram, features in part.batches(512 if self.device.type == "cuda" else 32):
                 parts.append(clip_probabilities(model, spectrogram, features, self.config.training.augment))
         clips: NDArray[np.float32] = torch.cat(parts).cpu().numpy()
-        _, probabilities, first = track_means(self._validation.tracks, clips)
-        targets = self._validation.targets.cpu().numpy()[first]
+        _, probabilities, first = track_means(part.tracks, clips)
+        targets = part.targets.cpu().numpy()[first]
         loss = metrics.log_loss(probabilities, targets) if np.isfinite(probabilities).all() else math.nan
         return loss, metrics.accuracy(probabilities, targets), metrics.macro_f1(probabilities, targets)
 
