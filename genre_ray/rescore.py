@@ -5,6 +5,7 @@ Knows nothing about fitting.
 
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TextIO
@@ -56,7 +57,8 @@ def score_checkpoint(
     the others, "keep" scores all and says so beside the score. ConfigError when part and protocol do not fit together.
     """
     predictor = Predictor.open(checkpoint)
-    with connect(address):
+    # Without a cluster named, `prepare` starts Ray only where the cache lacks something.
+    with connect(address) if address else nullcontext():
         catalog, table = open_prepared(data, predictor.inputs, cache=cache, stream=stream, labels=predictor.labels)
     place, tracks = _part(catalog, part, protocol, fold)
     chosen = choose(tracks, catalog, predictor.manifest.get("data", {}), seen=seen)

@@ -10,10 +10,10 @@ import os
 import sys
 from collections.abc import Sequence
 
-from genre_ray.cli import data, doctor, evaluate, features, predict, serve, validate
+from genre_ray.cli import data, doctor, evaluate, features, predict, promote, serve, validate
 from genre_ray.errors import GenreRayError
 
-_MODULES = (data, evaluate, predict, features, serve, validate, doctor)
+_MODULES = (data, evaluate, predict, features, serve, promote, validate, doctor)
 
 _EXAMPLES = """from a folder of music to a service:
   genre-ray data path/to/music                    what is there, what is wrong with it, how it splits

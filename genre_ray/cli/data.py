@@ -5,6 +5,7 @@ Parses, calls, prints; knows nothing about data sets.
 
 import argparse
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,7 +108,7 @@ def _prepared(catalog: "Catalog", options: argparse.Namespace) -> "Catalog":
     ]
     parts = dict(zip(("spectrogram", "features"), able, strict=True))
     inputs = InputConfig.model_validate({name: None for name, there in parts.items() if not there})
-    with connect(options.address):
+    with connect(options.address) if options.address else nullcontext():
         prepared = prepare(catalog, inputs, cache=options.cache)
     return prepared.catalog
 
