@@ -216,6 +216,8 @@ def test_the_first_line_says_what_the_module_is(module: Module) -> None:
 @every_module
 def test_files_and_functions_are_short(module: Module) -> None:
     assert len(module.source.splitlines()) <= LONGEST_FILE
+    if "Written by `benchmarks/" in (ast.get_docstring(module.tree) or ""):
+        return  # generated code is as long as it is
     functions = [node for node in ast.walk(module.tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     long = {node.name: _body_lines(node) for node in functions if _body_lines(node) > LONGEST_FUNCTION}
     assert not long
