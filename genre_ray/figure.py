@@ -48,12 +48,13 @@ _MAX_COLOUR_DISTANCE = 12.0
 _LINE = 51
 _CORNER = 19
 _LINE_ALPHA, _CORNER_ALPHA = 204, 160
-_HASH_FACTOR, _HASH_SHIFT = np.uint32(2434503321), np.uint32(20)
+_RGB = np.uint32(0xFFFFFF)
+_HASH_FACTOR, _HASH_SHIFT = np.uint32(123261869), np.uint32(20)
 """A multiplicative hash without collisions among magma's colours (found by trying; Knuth, TAOCP 3, 6.4)."""
 
 
 def read_figure(source: Source, *, track: str | None = None) -> NDArray[np.uint8]:
-    """RGB pixels (288, 432, 3) of a PNG or JPEG; the header is looked at before anything is decoded.
+    """RGBA pixels (288, 432, 4) of a PNG or JPEG; the header is looked at before anything is decoded.
 
     Raises FigureError: "not_found", "too_large", "undecodable", "wrong_size".
     """
@@ -61,13 +62,13 @@ def read_figure(source: Source, *, track: str | None = None) -> NDArray[np.uint8
     data = read_bytes(source, limit=_MAX_BYTES, track=track, kind=FigureError)
     plain = plain_rgba(data, width=WIDTH, height=HEIGHT)
     if plain is not None:
-        return plain[..., :3]
+        return plain
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
                 _check_size(image.size, name, track)
-                return np.asarray(image.convert("RGB"))
+                return np.asarray(image.convert("RGBA"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise FigureError(
             f"{name}: cannot be decoded as a picture",
@@ -80,7 +81,7 @@ def read_figure(source: Source, *, track: str | None = None) -> NDArray[np.uint8
 
 
 def levels_of(pixels: NDArray[np.uint8], *, track: str | None = None) -> NDArray[np.uint8]:
-    """The scalar that magma shows as each pixel: (rows, columns, 3) to (rows, columns).
+    """The scalar that magma shows as each pixel: RGB or RGBA (rows, columns, 3 or 4) to (rows, columns).
 
     Exact for exact colours, the nearest colour otherwise; FigureError "not_a_spectrogram" when the colours lie far from
     magma on average, as those of a photograph or of another colour map do.
@@ -90,7 +91,7 @@ def levels_of(pixels: NDArray[np.uint8], *, track: str | None = None) -> NDArray
     levels: NDArray[np.uint8] = slots[(codes * _HASH_FACTOR) >> _HASH_SHIFT]
     inexact = wanted[levels] != codes
     if inexact.any():
-        distance, nearest = cKDTree(magma_colours().astype(np.float64)).query(pixels[inexact].astype(np.float64))
+        distance, nearest = cKDTree(magma_colours().astype(np.float64)).query(pixels[inexact, :3].astype(np.float64))
         levels[inexact] = nearest
         _check_colours(float(np.sum(distance)) / codes.size, track)
     return levels
@@ -135,12 +136,12 @@ def _colour_slots() -> tuple[NDArray[np.uint32], NDArray[np.uint8]]:
 
 
 def _codes(pixels: NDArray[np.uint8]) -> NDArray[np.uint32]:
-    """Red, green and blue as one number."""
-    codes = pixels[..., 0].astype(np.uint32)
-    for channel in (1, 2):
-        codes <<= 8
-        codes |= pixels[..., channel]
-    return codes
+    """Red, green and blue as one number, red lowest; a fourth channel is left aside."""
+    if pixels.shape[-1] == 4:  # four bytes are one little-endian number already
+        packed: NDArray[np.uint32] = np.ascontiguousarray(pixels).view("<u4")[..., 0]
+        return packed & _RGB
+    red, green, blue = (pixels[..., i].astype(np.uint32) for i in range(3))
+    return red | green << np.uint32(8) | blue << np.uint32(16)
 
 
 def _check_size(size: tuple[int, int], name: str, track: str | None) -> None:

@@ -86,7 +86,7 @@ def read_bytes(source: Source, *, limit: int, track: str | None = None, kind: ty
     if isinstance(source, bytes):
         return source
     with open_binary(source, track=track, kind=kind) as stream:
-        data = stream.read(limit + 1)
+        data = stream.read(min(limit, size) + 1)  # memory for what is there, not for what would be allowed
     refuse_too_large(len(data), limit=limit, name=name_of(source, track), track=track, kind=kind)
     return data
 
