@@ -75,7 +75,7 @@ class FakeCluster:
 @contextmanager
 def fake_cluster(folder: Path, *, cpus: int, max_workers: int, idle_s: float) -> Iterator[FakeCluster]:
     """A head without CPUs and up to `max_workers` nodes with `cpus` each, which end after `idle_s` without work."""
-    ports = _free_ports(8)
+    ports = free_ports(8)
     token = folder / "token"
     token.write_text(secrets.token_hex(24), encoding="utf-8")
     address = f"127.0.0.1:{ports[0]}"
@@ -154,7 +154,7 @@ def _config(address: str, *, cpus: int, max_workers: int, idle_s: float) -> dict
     }
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Ports above 20000 that nobody listens on; held open together, so that no two are the same."""
     held: list[socket.socket] = []
     try:

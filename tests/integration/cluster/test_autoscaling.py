@@ -18,17 +18,16 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from genre_ray.data.synthesis import compose
 from tests.integration.cluster.fake_nodes import fake_cluster
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 NODES = 2
 CPUS = 2
 
 SEARCH = {
     "name": "scaled",
-    "protocol": {"name": "artist-cv", "folds": 3, "validation_fraction": 0.3},
+    "protocol": {"name": "random-cv", "folds": 3, "validation_fraction": 0.3},
     "base": {
         "inputs": {"spectrogram": None, "features": {"scaling": "standard"}},
         "model": {"kind": "mlp", "width": 32},
@@ -44,29 +43,31 @@ SEARCH = {
 }
 
 
-def test_nodes_come_for_a_search_and_go_when_it_is_done(tmp_path: Path) -> None:
-    corpus = compose(tmp_path / "corpus", tracks_per_genre=8, duration_s=2.0, seed=5)
+def test_nodes_come_for_a_search_and_go_when_it_is_done(tmp_path: Path, figures: Path) -> None:
     config = tmp_path / "scaled.yaml"
     config.write_text(yaml.safe_dump(SEARCH), encoding="utf-8")
+    log = tmp_path / "search.log"
     with fake_cluster(tmp_path, cpus=CPUS, max_workers=NODES, idle_s=15) as cluster:
         cluster.watch.wait_for(0, within_s=60)
-        search = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "genre_ray.tune", "--config", str(config), "--data", str(corpus)),
-                *("--output", str(tmp_path / "results"), "--cache", str(tmp_path / "cache")),
-                *("--address", cluster.address),
-            ],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env=os.environ | cluster.environment | {"OMP_NUM_THREADS": "1"},
-        )
-        try:
-            said, _ = search.communicate(timeout=600)
-        finally:
-            search.kill()
-        assert search.returncode == 0, said[-3000:]
-        cluster.watch.wait_for(0, within_s=120)
+        with log.open("wb") as sink:
+            search = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "genre_ray.tune", "--config", str(config), "--data", str(figures)),
+                    *("--output", str(tmp_path / "results"), "--cache", str(tmp_path / "cache")),
+                    *("--address", cluster.address),
+                ],
+                stdout=sink,
+                stderr=sink,
+                env=os.environ | cluster.environment | {"OMP_NUM_THREADS": "1"},
+            )
+            try:
+                search.wait(700)
+            except subprocess.TimeoutExpired:
+                pytest.fail(f"not done in 700 s; nodes {cluster.watch.steps()}; it said:\n{_tail(log)}")
+            finally:
+                search.kill()
+        assert search.returncode == 0, _tail(log)
+        cluster.watch.wait_for(0, within_s=180)
         steps = cluster.watch.steps()
         timeline = cluster.watch.seen
     keep = os.environ.get("GENRE_RAY_TIMELINE")
@@ -78,6 +79,10 @@ def test_nodes_come_for_a_search_and_go_when_it_is_done(tmp_path: Path) -> None:
     assert counts[-1] == 0
     assert _turns(counts) == 1, f"nodes came and went more than once: {steps}"
     assert len(_finished(tmp_path / "results" / "scaled" / "study.journal")) == 6
+
+
+def _tail(log: Path) -> str:
+    return log.read_text(encoding="utf-8", errors="replace")[-4000:]
 
 
 def _turns(counts: list[int]) -> int:

@@ -1,0 +1,77 @@
+"""Our metrics as Prometheus sees them: a real Ray, scraped."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(300)]
+
+PROGRAM = """
+import sys, time, urllib.request
+import ray
+from genre_ray.data.store import Entry
+from genre_ray.data.telemetry import WorkTelemetry
+from genre_ray.tune.telemetry import SearchTelemetry
+from ray.util.metrics import Histogram
+
+port = int(sys.argv[1])
+ray.init(address="local", num_cpus=1, include_dashboard=False, _metrics_export_port=port, _temp_dir=sys.argv[2])
+work, search = WorkTelemetry("Extraction"), SearchTelemetry("macro_f1")
+stages = Histogram("genre_ray_stage_seconds", "As the service has it", boundaries=[0.1, 1.0], tag_keys=("stage",))
+work.finished([Entry("a", "1", rows=1), Entry("b", "2", kind="truncated", message="cut")])
+work.cached(3)
+search.running(2)
+search.ended("done", 0.75)
+stages.observe(0.5, {"stage": "decode"})
+deadline = time.monotonic() + 120
+seen = ""
+while time.monotonic() < deadline and not all(name in seen for name in sys.argv[3:]):
+    time.sleep(2)
+    try:
+        seen = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10).read().decode()
+    except OSError:
+        pass
+print("\\n".join(line for line in seen.splitlines() if line.startswith("ray_genre_ray_")))
+"""
+
+EXPECTED = {
+    "ray_genre_ray_tracks_total": {"work": "Extraction", "outcome": "cached"},
+    "ray_genre_ray_track_errors_total": {"work": "Extraction", "kind": "truncated"},
+    "ray_genre_ray_trials_running": {},
+    "ray_genre_ray_trials_total": {"outcome": "done"},
+    "ray_genre_ray_best_score": {"metric": "macro_f1"},
+    "ray_genre_ray_stage_seconds_bucket": {"stage": "decode", "le": "1.0"},
+}
+VALUES = {"ray_genre_ray_tracks_total": 3.0, "ray_genre_ray_trials_running": 2.0, "ray_genre_ray_best_score": 0.75}
+
+
+def test_ray_exports_them_under_the_names_that_the_dashboard_asks_for(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(textwrap.dedent(PROGRAM), encoding="utf-8")
+    from tests.integration.cluster.fake_nodes import free_ports
+
+    (port,) = free_ports(1)
+    environment = os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+    done = subprocess.run(
+        [sys.executable, str(program), str(port), f"/tmp/gm{os.getpid()}", *EXPECTED],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    lines = done.stdout.splitlines()
+    for name, labels in EXPECTED.items():
+        fitting = [
+            line
+            for line in lines
+            if line.startswith(f"{name}{{") and all(f'{key}="{value}"' in line for key, value in labels.items())
+        ]
+        assert fitting, (name, lines, done.stderr[-1000:])
+        if name in VALUES:
+            assert float(fitting[0].rsplit(" ", 1)[1]) == VALUES[name]
