@@ -59,7 +59,10 @@ def running(engine: Engine) -> Iterator[Running]:
 def guarded(engine: Engine) -> Iterator[Running]:
     args = engine.args.model_copy(update={"limits": Limits(max_audio_bytes=300_000)})
     application = WebApplication(
-        LocalBackend(Engine(args, engine.checkpoint)), args, tokens=Tokens(["a token for the page"]), token_required=True
+        LocalBackend(Engine(args, engine.checkpoint)),
+        args,
+        tokens=Tokens(["a token for the page"]),
+        token_required=True,
     )
     server = Running(application)
     yield server
