@@ -41,7 +41,7 @@ GROUPS: dict[str, int] = {
 
 N_DESCRIPTORS = sum(GROUPS.values())
 
-_REMEMBER, _REMEMBER_FROM = 16, 64  # corpora, and clips of the smallest one worth it
+_REMEMBER, _REMEMBER_FROM = 16, 100  # corpora, and clips of the smallest one worth it
 _remembered: dict[bytes, NDArray[np.float32]] = {}
 _lock = threading.Lock()
 

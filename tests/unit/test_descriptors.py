@@ -84,11 +84,11 @@ def test_group_widths_name_the_group_of_each_column():
 
 
 def test_a_corpus_is_described_once(monkeypatch):
-    pictures = noise(70, columns=64, seed=3)
+    pictures = noise(100, columns=64, seed=3)
     expected = describe_pictures(pictures)
     monkeypatch.setattr(descriptors, "_describe", lambda levels: pytest.fail("described again"))
     np.testing.assert_array_equal(describe_pictures(pictures.copy()), expected)
-    pictures[69, 0, 5, 5] ^= 1
+    pictures[99, 0, 5, 5] ^= 1
     with pytest.raises(pytest.fail.Exception, match="described again"):
         describe_pictures(pictures)
 
