@@ -141,7 +141,8 @@ def _codes(pixels: NDArray[np.uint8]) -> NDArray[np.uint32]:
         packed: NDArray[np.uint32] = np.ascontiguousarray(pixels).view("<u4")[..., 0]
         return packed & _RGB
     red, green, blue = (pixels[..., i].astype(np.uint32) for i in range(3))
-    return red | green << np.uint32(8) | blue << np.uint32(16)
+    codes: NDArray[np.uint32] = red | green << np.uint32(8) | blue << np.uint32(16)
+    return codes
 
 
 def _check_size(size: tuple[int, int], name: str, track: str | None) -> None:

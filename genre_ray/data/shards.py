@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from io import FileIO
 from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
@@ -165,32 +166,42 @@ def _failed(track: Track, key: str, kind: str, message: str, work: Work, writer:
 class Trail:
     """Remembers on the local disk at which track a shard is, so that a second try knows where the first one died.
 
-    It is kept for one run only: a run that is stopped from outside says nothing against its tracks.
+    It is kept for one run only: a run that is stopped from outside says nothing against its tracks. Where the disk
+    takes no trail, the run goes on without.
     """
 
     def __init__(self, run: str, shard: str) -> None:
         self._path = trail_folder(run) / f"{shard}.json"
         self._deaths: dict[str, int] = {}
+        self._file: FileIO | None = None
+        self._length = 0
 
     def __enter__(self) -> "Trail":
-        with suppress(OSError):  # without its trail a run goes on as well
-            self._path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            left = json.loads(self._path.read_text(encoding="utf-8"))
+            left = json.loads(self._path.read_bytes())
             self._deaths = left["deaths"]
             self._deaths[left["at"]] = self._deaths.get(left["at"], 0) + 1
         except (OSError, ValueError, KeyError):
             self._deaths = {}
+        with suppress(OSError):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = FileIO(self._path, "w")
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
         with suppress(OSError):
             self._path.unlink(missing_ok=True)
 
     def enter(self, track: str) -> None:
         """Note that `track` is being worked on."""
+        note = json.dumps({"deaths": self._deaths, "at": track}).encode()
         with suppress(OSError):
-            self._path.write_text(json.dumps({"deaths": self._deaths, "at": track}), encoding="utf-8")
+            if self._file is not None:
+                self._file.seek(0)
+                self._file.write(note.ljust(self._length))  # blanks over what a longer name left
+                self._length = len(note)
 
     def is_deadly(self, track: str) -> bool:
         """Whether this track has brought a worker down too often."""
