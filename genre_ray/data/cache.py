@@ -41,18 +41,19 @@ def clip_store(cache: str | Path | None, inputs: InputConfig) -> Store:
 
 
 def preparation_key(inputs: InputConfig) -> str:
-    """Name of a way of preparing: equal for configs that give equal clips; normalisation and scaling come later."""
-    picture = inputs.spectrogram
-    facts = {
-        "version": EXTRACTION_VERSION,
-        "clip": inputs.clip.model_dump(mode="json"),
-        "form": picture.form if picture else None,
-        "size": picture.size if picture and picture.form == "figure" else None,
-        "features": inputs.features is not None,
-    }
+    """Name of a way of preparing: equal for configs that give equal clips; normalisation and scaling come later.
+
+    Left out is only what is known to come later, so that a setting added tomorrow cannot fetch yesterday's clips.
+    """
+    facts = inputs.model_dump(mode="json", exclude={"features": {"scaling"}, "descriptors": True})
+    picture = facts["spectrogram"]
+    if picture is not None:
+        del picture["normalisation"]
+        if picture["form"] != "figure":
+            del picture["size"]
+    facts["version"] = EXTRACTION_VERSION
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
-    what: list[str] = [picture.form] if picture else []
-    what += ["features"] if inputs.features else []
+    what = [part for part in (picture and picture["form"], inputs.features and "features") if part]
     return "-".join([*what, digest])
 
 

@@ -5,6 +5,7 @@ Unlike the catalog, nothing is left out here: a file that turns out to be bad ge
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from genre_ray.data.catalog import Catalog
@@ -17,7 +18,7 @@ from genre_ray.errors import CatalogError
 from genre_ray.schema import Source, Track
 
 Sources = Catalog | str | Path | Iterable[Track | str | Path]
-"""A catalog; a folder, audio file or table (`.csv`, `.parquet`) by path or URI; or tracks and audio files."""
+"""A catalog; a folder, audio file or table (`.csv`, `.parquet`) by path or URI; or several of them, and tracks."""
 
 
 def tracks_of(sources: Sources) -> list[Track]:
@@ -31,7 +32,7 @@ def tracks_of(sources: Sources) -> list[Track]:
     if isinstance(sources, str | Path):
         tracks = _at(str(sources))
     else:
-        tracks = [item if isinstance(item, Track) else Track(id=str(item), audio=item) for item in sources]
+        tracks = [track for item in sources for track in _of(item)]
     twice = [key for key, count in Counter(track.id for track in tracks).items() if count > 1]
     if twice:
         raise CatalogError(
@@ -40,6 +41,16 @@ def tracks_of(sources: Sources) -> list[Track]:
     if not tracks:
         raise CatalogError("no tracks", expected="audio files, a folder of them, or a table with the column path")
     return tracks
+
+
+def _of(item: Track | str | Path) -> list[Track]:
+    """One of several: its tracks are called by where they come from, so that two folders do not collide."""
+    if isinstance(item, Track):
+        return [item]
+    place = str(item)
+    if PurePosixPath(place.partition("?")[0]).suffix.lower() in AUDIO_SUFFIXES and not Path(place).is_dir():
+        return [Track(id=place, audio=item)]
+    return [replace(track, id=f"{place.rstrip('/')}/{track.id}") for track in _at(place)]
 
 
 def _at(place: str) -> list[Track]:

@@ -27,6 +27,7 @@ def catalog(*tracks: Track, digests: dict[str, str] | None = None) -> Catalog:
         InputConfig(spectrogram=SpectrogramConfig(normalisation="none")),
         InputConfig(features=FeatureConfig(scaling="quantile")),
         InputConfig(spectrogram=SpectrogramConfig(size=64)),
+        InputConfig(descriptors=True),
     ],
 )
 def test_what_comes_after_extraction_does_not_change_the_key(other: InputConfig) -> None:

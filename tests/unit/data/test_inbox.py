@@ -48,6 +48,12 @@ def test_one_file_or_a_list_of_them_will_do(tmp_path: Path) -> None:
     assert [track.id for track in tracks_of([tmp_path / "a.mp3", Track(id="t")])] == [str(tmp_path / "a.mp3"), "t"]
 
 
+def test_several_folders_keep_their_tracks_apart(tmp_path: Path) -> None:
+    touch(tmp_path, "one/song.mp3", "two/song.mp3")
+    tracks = tracks_of([str(tmp_path / "one"), tmp_path / "two"])
+    assert [track.id for track in tracks] == [f"{tmp_path}/one/song", f"{tmp_path}/two/song"]
+
+
 @pytest.mark.parametrize(("names", "message"), [((), "no audio"), (("cover.png", "x.txt"), "found: 2 other files")])
 def test_a_folder_without_audio_is_refused(tmp_path: Path, names: tuple[str, ...], message: str) -> None:
     touch(tmp_path, *names)
