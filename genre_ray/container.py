@@ -1,7 +1,7 @@
 """What the first bytes of a file say: its container, and the length that its header declares. Decodes no sound.
 
 Sources: RIFF (Microsoft 1991) and RF64 (EBU Tech 3306), AIFF 1.3 (Apple 1989), .au (Sun), FLAC (RFC 9639), MPEG audio
-(ISO/IEC 11172-3, 13818-3) with Xing's and Fraunhofer's VBR headers, ISO base media (ISO/IEC 14496-12).
+(ISO/IEC 11172-3, 13818-3) with Xing's and Fraunhofer's VBR headers, ISO base media (ISO/IEC 14496-12), ASF (Microsoft).
 """
 
 import os
@@ -14,6 +14,17 @@ _MP3_CHAIN = 4
 _MAX_CHUNKS = 1000
 _UNTOLD_BYTES = 0x7FFF_0000
 """Data sizes from here on are what programs write that cannot seek back to fill in the real one."""
+
+_OGG_PAGE = 65307
+"""Largest page of Ogg."""
+
+_ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+_ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+_ASF_SEARCH = 1 << 16
+_ENOUGH = 0.9
+
+_AU_BYTES = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 27: 1}
+"""Bytes a sample by encoding."""
 
 _SIMPLE_WAV_CODES = frozenset({1, 3, 6, 7, 0xFFFE})
 _BITRATES_V1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
@@ -50,7 +61,13 @@ def read_header(stream: BinaryIO) -> Header:
     if magic[:4] == b"fLaC":
         total = int.from_bytes(magic[21:26], "big") & 0xF_FFFF_FFFF
         return Header("flac", size, start, total or None)
-    for container, mark in (("ogg", b"OggS"), ("au", b".snd"), ("caf", b"caff"), ("w64", b"riff\x2e\x91\xcf\x11")):
+    if magic[:4] == b"OggS":
+        return Header("ogg", size, start, is_cut=_is_ogg_cut(stream, size))
+    if magic[:4] == b".snd":
+        return Header("au", size, start, _au_frames(magic))
+    if magic[:16] == _ASF_HEADER:
+        return Header("asf", size, start, is_cut=_is_asf_cut(_read(stream, body, _ASF_SEARCH), size - body))
+    for container, mark in (("caf", b"caff"), ("w64", b"riff\x2e\x91\xcf\x11")):
         if magic.startswith(mark):
             return Header(container, size, start)
     if magic[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
@@ -107,6 +124,26 @@ def _aiff_frames(stream: BinaryIO, body: int) -> int | None:
     return None
 
 
+def _au_frames(magic: bytes) -> int | None:
+    length, code, channels = (int.from_bytes(magic[at : at + 4], "big") for at in (8, 12, 20))
+    block = channels * _AU_BYTES.get(code, 0)
+    return length // block if block and 0 < length < _UNTOLD_BYTES else None
+
+
+def _is_ogg_cut(stream: BinaryIO, size: int) -> bool:
+    """Whether the last page lacks the mark of a stream's end (RFC 3533)."""
+    tail = _read(stream, max(size - _OGG_PAGE, 0), _OGG_PAGE)
+    at = tail.rfind(b"OggS")
+    return at < 0 or tail[at + 5 : at + 6] == b"" or not tail[at + 5] & 4
+
+
+def _is_asf_cut(head: bytes, size: int) -> bool:
+    """Whether a tenth or more of the size is missing that the file properties declare."""
+    at = head.find(_ASF_PROPERTIES)
+    declared = int.from_bytes(head[at + 40 : at + 48], "little") if at >= 0 else 0
+    return size < _ENOUGH * declared
+
+
 def _is_mp4_cut(stream: BinaryIO, body: int, size: int) -> bool:
     """Whether the boxes at the top overrun the file, or the index (`moov`) is missing."""
     offset, has_index = body, False
@@ -141,13 +178,13 @@ def _find_mp3(stream: BinaryIO, body: int, size: int) -> tuple[int, int | None] 
 
 
 def _is_chain(window: bytes, at: int, *, at_end: bool) -> bool:
+    """Whether frames of one kind follow each other from `at`; at least two where the file ends (perhaps with a tag)."""
     first = window[at : at + 4]
     for count in range(_MP3_CHAIN):
-        length = _mp3_frame_length(window[at : at + 4])
-        same = window[at + 1 : at + 2] == first[1:2] and (window[at + 2 : at + 3] or b"\0")[0] & 0x0C == first[2] & 0x0C
-        if length == 0 or not same:
-            rest = window[at : at + 3]
-            return count >= 2 and at_end and (len(rest) < 3 or rest == b"TAG")
+        head = window[at : at + 4]
+        length = _mp3_frame_length(head)
+        if length == 0 or (head[1], head[2] & 0x0C) != (first[1], first[2] & 0x0C):
+            return count >= 2 and at_end and (len(head) < 4 or head[:3] == b"TAG")
         at += length
     return True
 

@@ -8,6 +8,7 @@ file it was given.
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, BinaryIO
 
 import av
@@ -97,11 +98,16 @@ def _open_sound(source: Source, header: Header, stack: ExitStack, name: str, tra
         try:
             sound = stack.enter_context(soundfile.SoundFile(handle, closefd=False))
         except (soundfile.LibsndfileError, RuntimeError, TypeError, OSError):
-            pass  # a codec that libsndfile lacks (ADPCM in wav, Speex in ogg, ...): FFmpeg decides below
-        else:
+            sound = None  # a codec that libsndfile lacks (ADPCM in wav, Speex in ogg, ...)
+        if (
+            sound is not None and sound.frames > 0
+        ):  # none where a recorder died before it wrote the length: FFmpeg copes
             info = _libsndfile_info(sound, header)
             declared_s = header.frames / info.sample_rate if header.frames and info.sample_rate > 0 else None
             return Decoded(info, declared_s, _libsndfile_blocks(sound))
+    if header.container == "asf" and header.is_cut:
+        found = f"{header.size} bytes, fewer than 90 % of what the header declares"
+        raise refuse("truncated", f"{name}: the file is cut short", track, found=found)
     return _open_ffmpeg(source, header, stack, name, track)
 
 
@@ -124,7 +130,9 @@ def _libsndfile_blocks(sound: Any) -> Iterator[NDArray[np.float32]]:
 
 
 def _open_ffmpeg(source: Source, header: Header, stack: ExitStack, name: str, track: str | None) -> Decoded:
-    handle: BinaryIO = stack.enter_context(open_binary(source, track=track))
+    stream: BinaryIO = stack.enter_context(open_binary(source, track=track))
+    # A bare object: FFmpeg would take the name of a file for a hint of what is in it.
+    handle = SimpleNamespace(read=stream.read, seek=stream.seek, tell=stream.tell, seekable=stream.seekable)
     options = {"format_whitelist": _FFMPEG_FORMATS, "protocol_whitelist": ""}
     try:
         container = stack.enter_context(av.open(handle, mode="r", options=options, metadata_errors="ignore"))
@@ -135,19 +143,20 @@ def _open_ffmpeg(source: Source, header: Header, stack: ExitStack, name: str, tr
     if not container.streams.audio:
         found = "streams of " + (", ".join(sorted({str(stream.type) for stream in container.streams})) or "no kind")
         raise refuse("no_audio_stream", f"{name}: no audio stream", track, found=found)
-    stream = container.streams.audio[0]
-    codec = stream.codec_context
-    if codec is None:
-        raise refuse("not_audio", f"{name}: an audio codec that FFmpeg lacks", track, found=container.format.name)
+    audio = container.streams.audio[0]
+    codec = audio.codec_context
+    if codec is None or not codec.sample_rate or not codec.channels:
+        found = f"{container.format.name} without a sample rate and channels that FFmpeg can tell"
+        raise refuse("not_audio", f"{name}: cannot be read as audio", track, found=found)
     codec.thread_count = 1
     info = AudioInfo(
         container=container.format.name.split(",")[0],
         codec=codec.name,
-        sample_rate=codec.sample_rate or 0,
-        channels=codec.channels or 0,
-        duration_s=_seconds(container, stream),
+        sample_rate=codec.sample_rate,
+        channels=codec.channels,
+        duration_s=_seconds(container, audio),
     )
-    return Decoded(info, _declared(container, stream, info), _ffmpeg_blocks(container, stream, info, name, track))
+    return Decoded(info, _declared(container, audio, info), _ffmpeg_blocks(container, audio, info, name, track))
 
 
 def _seconds(container: Any, stream: Any) -> float | None:
@@ -171,6 +180,9 @@ def _ffmpeg_blocks(
     while True:
         try:
             packet = next(packets, None)
+        except IndexError:  # PyAV stumbles over a stream that appears in mid-file (MPEG-TS); the next packet is fine
+            packets = container.demux(stream)
+            continue
         except (av.error.FFmpegError, OSError):
             return
         if packet is None:

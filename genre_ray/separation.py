@@ -1,8 +1,8 @@
 """Harmonic-percussive separation by median filtering, once, for both parts. Knows nothing about files or features.
 
 Fitzgerald, "Harmonic/percussive separation using median filtering" (2010), as `librosa.effects.harmonic` and
-`percussive` do it: medians of 31 along time and along frequency, soft masks of power 2, inverse transform. Each
-operation is carried out in the order and precision of librosa 0.11 and numpy, so both signals equal librosa's to the bit.
+`percussive` do it: medians of 31 along time and along frequency, soft masks of power 2, inverse transform. All is done
+in the order and precision of librosa 0.11 and numpy, so that both signals equal librosa's to the bit.
 """
 
 from functools import lru_cache
