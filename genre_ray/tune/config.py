@@ -111,6 +111,9 @@ class RefitConfig(Config):
     seeds: tuple[int, ...] = Field((42,), min_length=1)
     """One fit a seed; several become one checkpoint whose probabilities are averaged."""
 
+    mixture: int = Field(1, ge=1, le=12)
+    """The checkpoint mixes up to so many trials, by shares learnt on held-out tracks; 1: the winner alone."""
+
     per_variant: bool = False
     """Fit and score the best trial of every variant, not of the winner only."""
 

@@ -25,7 +25,7 @@ from genre_ray.tune.config import TuneConfig
 from genre_ray.tune.corpus import Corpus
 from genre_ray.tune.fits import fit_all
 from genre_ray.tune.outcome import BEST, Entry, Outcome
-from genre_ray.tune.winners import TRIALS, Winner, chosen, data_record, targets_of, winner_of
+from genre_ray.tune.winners import TRIALS, Blend, Winner, blends, data_record, targets_of
 
 _REFIT = "refit"
 
@@ -38,43 +38,35 @@ def finish(config: TuneConfig, corpus: Corpus, folder: Path, stream: TextIO = sy
     study = records.open_study(folder, config)
     trials = records.table(study)
     trials.to_csv(folder / "trials.csv", index=False)
-    winners = [winner_of(config, corpus, folder, trial) for trial in chosen(config, study)]
-    if not winners:
+    found = blends(config, corpus, study, folder)
+    if not found:
         raise RunError(
             "no trial came to its end",
             found=", ".join(f"{n} {state}" for state, n in trials["state"].value_counts().items()) or "no trial",
             remedy=f"look into {folder / TRIALS}/*/error.txt, then go on with --resume and a larger --trials",
         )
-    places = _refit(config, winners, corpus, folder, stream)
-    entries = [
-        _entry(config, corpus, folder, winner, places[winner.name], best=winner is winners[0]) for winner in winners
-    ]
+    _refit(config, found, corpus, folder, stream)
+    entries = [_entry(config, corpus, folder, blend, best=blend is found[0]) for blend in found]
     _write_reports(config, corpus.catalog, folder, study, entries)
     return Outcome(folder, tuple(entries))
 
 
-def _refit(
-    config: TuneConfig,
-    winners: Sequence[Winner],
-    corpus: Corpus,
-    folder: Path,
-    stream: TextIO,
-) -> dict[str, list[Path]]:
+def _refit(config: TuneConfig, found: Sequence[Blend], corpus: Corpus, folder: Path, stream: TextIO) -> None:
     """Every winner under every seed, side by side on the cluster; a fit that is already in the folder is kept."""
-    places = {winner.name: [_fit_place(folder, winner, seed) for seed in config.refit.seeds] for winner in winners}
-    missing = [
-        (winner, seed)
-        for winner in winners
+    winners = {winner.trial.number: winner for blend in found for winner, _ in blend.parts}
+    missing = {
+        (f"{winner.name} (trial {winner.trial.number})", seed): winner
+        for winner in winners.values()
         for seed in config.refit.seeds
         if not _is_stored(_fit_place(folder, winner, seed), _seeded(winner.run, seed))
-    ]
+    }
     if missing:
         print(f"fitting on train + validation: {len(missing)} fits", file=stream, flush=True)
-    runs = {(winner.name, seed): _seeded(winner.run, seed) for winner, seed in missing}
-    place_of = {(winner.name, seed): _fit_place(folder, winner, seed) for winner, seed in missing}
+    runs = {key: _seeded(winner.run, key[1]) for key, winner in missing.items()}
     seen = corpus.table.part(corpus.split.train + corpus.split.validation)
     for number, (key, fitted) in enumerate(fit_all(config, runs, seen, corpus.catalog.labels), start=1):
-        checkpoint.save(place_of[key], [fitted], metrics={}, data={"parts": "train + validation"})
+        place = _fit_place(folder, missing[key], key[1])
+        checkpoint.save(place, [fitted], metrics={}, data={"parts": "train + validation"})
         last = fitted.history[-1]
         print(
             f"  {key[0]} seed {key[1]}: {last.epoch} epochs, training accuracy {last.train_accuracy:.3f}"
@@ -82,7 +74,6 @@ def _refit(
             file=stream,
             flush=True,
         )
-    return places
 
 
 def _seeded(run: RunConfig, seed: int) -> RunConfig:
@@ -101,39 +92,47 @@ def _is_stored(place: Path, run: RunConfig) -> bool:
         return False
 
 
-def _entry(
-    config: TuneConfig,
-    corpus: Corpus,
-    folder: Path,
-    winner: Winner,
-    places: Sequence[Path],
-    *,
-    best: bool,
-) -> Entry:
+def _entry(config: TuneConfig, corpus: Corpus, folder: Path, blend: Blend, *, best: bool) -> Entry:
     started = time.perf_counter()
-    members = [checkpoint.open_checkpoint(place).members[0] for place in places]
+    seeds = config.refit.seeds
+    placed = [
+        (f"{winner.name} seed {seed}", _fit_place(folder, winner, seed), share / len(seeds))
+        for winner, share in blend.parts
+        for seed in seeds
+    ]
+    members = [checkpoint.open_checkpoint(place).members[0] for _, place, _ in placed]
     singles = tuple(
-        _score(f"{winner.name} seed {member.config.training.seed}", place, corpus, member)
-        for place, member in zip(places, members, strict=True)
+        _score(name, place, corpus, member) for (name, place, _), member in zip(placed, members, strict=True)
     )
-    path = folder / BEST if best else folder / "variants" / winner.name
+    leader = blend.leader
+    validation = leader.trial.user_attrs[records.METRICS]
     record: dict[str, Any] = {
-        "temperature": winner.temperature,
+        "weights": [share for _, _, share in placed],
+        "temperature": blend.temperature,
         "data": data_record(corpus, corpus.split.train + corpus.split.validation),
-        "notes": {"search": config.name, "trial": winner.trial.number, "fitted_on": "train + validation"},
+        "notes": {
+            "search": config.name,
+            "trials": {str(winner.trial.number): share for winner, share in blend.parts},
+            "fitted_on": "train + validation",
+        },
     }
-    validation = winner.trial.user_attrs[records.METRICS]
     unscored = checkpoint.save(
-        folder / _REFIT / f"{winner.name}-together", members, metrics={"validation": validation}, **record
+        folder / _REFIT / f"{blend.name}-together", members, metrics={"validation": validation}, **record
     )
-    name = f"{winner.name}, {len(members)} seeds averaged" if len(members) > 1 else winner.name
     combined = dataclasses.replace(
-        _score(name, unscored, corpus, None),
-        history=winner.history,
+        _score(_name(blend, len(seeds)), unscored, corpus, None),
+        history=leader.history,
         seconds=time.perf_counter() - started,
     )
+    path = folder / BEST if best else folder / "variants" / blend.name
     checkpoint.save(path, members, metrics={"test": combined.scores.to_json(), "validation": validation}, **record)
-    return Entry(winner.name, winner.run, winner.trial.number, singles, combined, path)
+    return Entry(blend.name, leader.run, leader.trial.number, len(blend.parts), singles, combined, path)
+
+
+def _name(blend: Blend, seeds: int) -> str:
+    if len(blend.parts) > 1:
+        return f"{blend.name} of {len(blend.parts)} trials" + (f" x {seeds} seeds" if seeds > 1 else "")
+    return f"{blend.name}, {seeds} seeds averaged" if seeds > 1 else blend.name
 
 
 def _score(name: str, place: str | Path, corpus: Corpus, member: Fitted | None) -> RunResult:
@@ -157,7 +156,7 @@ def _score(name: str, place: str | Path, corpus: Corpus, member: Fitted | None) 
 
 def _shown(entry: Entry) -> list[RunResult]:
     """Every seed by itself, with the one pair of curves that has a validation part: the winning trial's."""
-    if len(entry.singles) == 1:
+    if len(entry.singles) == 1 or entry.trials > 1:
         return [entry.combined]
     first, *rest = (dataclasses.replace(single, history=()) for single in entry.singles)
     return [dataclasses.replace(first, history=entry.combined.history), *rest]
@@ -173,7 +172,7 @@ def _notes(entry: Entry) -> list[str]:
     return [
         curves,
         f"The checkpoint averages the probabilities of all {len(entry.singles)} fits: accuracy {together.accuracy:.3f},"
-        f" macro F1 {together.macro_f1:.3f}, ECE {together.ece:.3f} (temperature fitted on the validation part).",
+        f" macro F1 {together.macro_f1:.3f}, ECE {together.ece:.3f} (temperature fitted on held-out tracks).",
     ]
 
 

@@ -12,11 +12,15 @@ BEST = "best"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A configuration that was fitted again and scored: each seed alone, and all seeds as one checkpoint."""
+    """What was fitted again and scored: each fit alone, and all of them as one checkpoint.
+
+    `run` and `trial` are of the trial with the largest share, `trials` counts those that are mixed.
+    """
 
     name: str
     run: RunConfig
     trial: int
+    trials: int
     singles: tuple[RunResult, ...]
     combined: RunResult
     path: Path

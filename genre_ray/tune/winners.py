@@ -1,10 +1,11 @@
-"""From finished trials to what is fitted again: the best trial, or the best of each variant, and its calibration.
+"""From finished trials to what is fitted again: the best trial, the best of each variant, or a mixture.
 
 Knows nothing about the test part.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from genre_ray import checkpoint
 from genre_ray.calibration import fit_temperature
 from genre_ray.config import RunConfig
 from genre_ray.data.catalog import Catalog
+from genre_ray.ensembling import learn_mixture
 from genre_ray.errors import GenreRayError
 from genre_ray.fitted import Fitted
 from genre_ray.inference import Predictor
@@ -24,6 +26,7 @@ from genre_ray.training import Trainer
 from genre_ray.tune import study as records
 from genre_ray.tune.config import TuneConfig
 from genre_ray.tune.corpus import Corpus
+from genre_ray.tune.folds import Part, trial_parts
 from genre_ray.tune.names import VARIANT
 from genre_ray.tune.outcome import BEST
 
@@ -31,15 +34,37 @@ TRIALS = "trials"
 """Folder of the trials' states and logs."""
 
 
+_CANDIDATES_OF_A_VARIANT = 4
+"""Trials of one variant that a mixture may choose from: enough for it to differ, few enough to stay quick."""
+
+
 @dataclass(frozen=True, slots=True)
 class Winner:
-    """A trial to fit again: its configuration with the epochs fixed, the temperature its validation asks for."""
+    """A trial to fit again: its configuration with the epochs fixed, and its predictions of tracks new to it.
+
+    `tracks` and `probabilities` (N, L) are of the validation part, or of every fold's; empty when its state is lost.
+    """
 
     name: str
     trial: optuna.trial.FrozenTrial
     run: RunConfig
-    temperature: float
+    tracks: tuple[str, ...]
+    probabilities: NDArray[np.float32]
     history: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Blend:
+    """What becomes one checkpoint: winners and their shares, and the temperature that held-out tracks ask for."""
+
+    name: str
+    parts: tuple[tuple[Winner, float], ...]
+    temperature: float
+
+    @property
+    def leader(self) -> Winner:
+        """The winner with the largest share."""
+        return max(self.parts, key=lambda part: part[1])[0]
 
 
 def save_best_so_far(config: TuneConfig, corpus: Corpus, study: optuna.Study, folder: Path) -> Path | None:
@@ -47,74 +72,125 @@ def save_best_so_far(config: TuneConfig, corpus: Corpus, study: optuna.Study, fo
     direction = -1 if config.search.metric == "loss" else 1
     scored = [t for t in study.trials if t.intermediate_values and not t.user_attrs.get(records.DIVERGED)]
     scored.sort(key=lambda t: -direction * t.intermediate_values[max(t.intermediate_values)])
+    part = _parts(config, corpus)[0]
     for trial in records.ranking(study)[:1] + scored:
-        fitted = _trial_model(config, corpus, folder, trial)
+        fitted = _trial_model(config.resolve(trial.params), corpus, folder, trial, 0, part)
         if fitted is not None:
             notes = {"from": "interrupted search", "trial": trial.number, "fitted_on": "train"}
-            checkpoint.save(
-                folder / BEST, [fitted], metrics={}, data=data_record(corpus, corpus.split.train), notes=notes
-            )
+            checkpoint.save(folder / BEST, [fitted], metrics={}, data=data_record(corpus, part[0]), notes=notes)
             return folder / BEST
     return None
 
 
-def chosen(config: TuneConfig, study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
-    """The trials to fit again, the best first; empty when none came to its end."""
+def blends(config: TuneConfig, corpus: Corpus, study: optuna.Study, folder: Path) -> list[Blend]:
+    """What to fit again, the best first: a mixture where one is asked for, the winner, the best of each variant.
+
+    Empty when no trial came to its end.
+    """
     ranked = records.ranking(study)
-    if not config.refit.per_variant:
-        return ranked[:1]
+    if not ranked:
+        return []
     first: dict[str, optuna.trial.FrozenTrial] = {}
     for trial in ranked:
-        first.setdefault(str(trial.params.get(VARIANT, "best")), trial)
-    return list(first.values())
+        first.setdefault(_variant(trial), trial)
+    alone = list(first.values()) if config.refit.per_variant else ranked[:1]
+    winners = {trial.number: winner_of(config, corpus, folder, trial) for trial in alone}
+    found = [_alone(winners[trial.number], corpus) for trial in alone]
+    if config.refit.mixture == 1:
+        return found
+    for trial in _candidates(ranked):
+        if trial.number not in winners:
+            winners[trial.number] = winner_of(config, corpus, folder, trial)
+    mixed = _mixture(winners, corpus, config.refit.mixture)
+    return found if mixed is None else [mixed, *found]
 
 
-def winner_of(
-    config: TuneConfig,
-    corpus: Corpus,
-    folder: Path,
-    trial: optuna.trial.FrozenTrial,
-) -> Winner:
-    """Fix the epochs of a trial, and read its temperature off the validation part with the model that it trained."""
-    run = config.resolve(trial.params)
-    fitted = _trial_model(config, corpus, folder, trial)
-    history = tuple(dataclasses.asdict(epoch) for epoch in fitted.history) if fitted else ()
+def _variant(trial: optuna.trial.FrozenTrial) -> str:
+    return str(trial.params.get(VARIANT, "best"))
+
+
+def _candidates(ranked: Sequence[optuna.trial.FrozenTrial]) -> list[optuna.trial.FrozenTrial]:
+    """The best few of every variant: a mixture lives on members that err differently."""
+    taken: Counter[str] = Counter()
+    found = []
+    for trial in ranked:
+        if taken[_variant(trial)] < _CANDIDATES_OF_A_VARIANT:
+            taken[_variant(trial)] += 1
+            found.append(trial)
+    return found
+
+
+def _alone(winner: Winner, corpus: Corpus) -> Blend:
     temperature = 1.0
-    if fitted is not None:
+    if winner.tracks:
+        temperature = fit_temperature(winner.probabilities, targets_of(corpus.catalog, winner.tracks))
+    return Blend(winner.name, ((winner, 1.0),), temperature)
+
+
+def _mixture(winners: Mapping[int, Winner], corpus: Corpus, most: int) -> Blend | None:
+    """Shares learnt from what each candidate said of tracks that it was not trained on; None for fewer than two."""
+    known = {str(number): winner for number, winner in winners.items() if winner.tracks}
+    if len(known) < 2:
+        return None
+    tracks = next(iter(known.values())).tracks
+    ordered = {name: _in_order(winner, tracks) for name, winner in known.items()}
+    learnt = learn_mixture(ordered, targets_of(corpus.catalog, tracks), most=most)
+    parts = tuple((known[name], share) for name, share in zip(learnt.members, learnt.weights, strict=True))
+    return Blend("mixture", parts, learnt.temperature) if len(parts) > 1 else None
+
+
+def _in_order(winner: Winner, tracks: Sequence[str]) -> NDArray[np.float32]:
+    place = {track: row for row, track in enumerate(winner.tracks)}
+    return winner.probabilities[[place[track] for track in tracks]]
+
+
+def winner_of(config: TuneConfig, corpus: Corpus, folder: Path, trial: optuna.trial.FrozenTrial) -> Winner:
+    """A trial with its epochs fixed, and what its own models say of the tracks that were held out from them."""
+    run = config.resolve(trial.params)
+    history: tuple[dict[str, Any], ...] = ()
+    tracks: list[str] = []
+    rows: list[NDArray[np.float32]] = []
+    for fold, part in enumerate(_parts(config, corpus)):
+        fitted = _trial_model(run, corpus, folder, trial, fold, part)
+        if fitted is None:
+            tracks, rows = [], []
+            break
+        history = history or tuple(dataclasses.asdict(epoch) for epoch in fitted.history)
         own = checkpoint.save(
-            folder / "candidates" / str(trial.user_attrs[records.FOLDER]),
+            folder / "candidates" / str(trial.user_attrs[records.FOLDER]) / f"fold-{fold}",
             [fitted],
             metrics={"validation": trial.user_attrs[records.METRICS]},
-            data=data_record(corpus, corpus.split.train),
+            data=data_record(corpus, part[0]),
         )
-        tracks, probabilities = Predictor.open(own).predict_table(corpus.table.part(corpus.split.validation))
-        temperature = fit_temperature(probabilities, targets_of(corpus.catalog, tracks))
+        names, probabilities = Predictor.open(own).predict_table(corpus.table.part(part[1]))
+        tracks += names
+        rows.append(probabilities)
     fixed = int(trial.user_attrs[records.METRICS]["kept_epoch"])
     training = run.training.model_copy(update={"epochs": fixed, "keep": "last", "early_stopping": False})
-    name = str(trial.params.get(VARIANT, "best"))
-    return Winner(name, trial, run.model_copy(update={"training": training}), temperature, history)
+    return Winner(
+        name=_variant(trial),
+        trial=trial,
+        run=run.model_copy(update={"training": training}),
+        tracks=tuple(tracks),
+        probabilities=np.concatenate(rows) if rows else np.zeros((0, len(corpus.catalog.labels)), np.float32),
+        history=history,
+    )
+
+
+def _parts(config: TuneConfig, corpus: Corpus) -> list[Part]:
+    return trial_parts(corpus.catalog, corpus.split, folds=config.search.folds, seed=config.search.seed)
 
 
 def _trial_model(
-    config: TuneConfig,
-    corpus: Corpus,
-    folder: Path,
-    trial: optuna.trial.FrozenTrial,
+    run: RunConfig, corpus: Corpus, folder: Path, trial: optuna.trial.FrozenTrial, fold: int, part: Part
 ) -> Fitted | None:
-    """The model of a trial's first fold from its saved state; None when it has none that can be read."""
-    if config.search.folds > 1:
-        return None  # its parts are not the split's
-    run = config.resolve(trial.params)
-    trainer = Trainer(
-        run,
-        corpus.table.part(corpus.split.train),
-        corpus.table.part(corpus.split.validation),
-        labels=corpus.catalog.labels,
-    )
+    """The model of one of a trial's folds from its saved state; None when it has none that can be read."""
+    train, validation = corpus.table.part(part[0]), corpus.table.part(part[1])
+    trainer = Trainer(run, train, validation, labels=corpus.catalog.labels)
     place = folder / TRIALS / str(trial.user_attrs.get(records.FOLDER))
     for saved in sorted(place.glob("checkpoint_*"), reverse=True):
         try:
-            trainer.load(saved / "fold-0")
+            trainer.load(saved / f"fold-{fold}")
         except (GenreRayError, OSError, ValueError, KeyError):
             continue  # cut short when the driver died; an earlier state serves
         return trainer.fitted()
