@@ -19,6 +19,7 @@ from ray.serve.handle import DeploymentHandle
 from genre_ray.checkpoint import version_of
 from genre_ray.config import parse
 from genre_ray.schema import Clip, Prediction
+from genre_ray.serve.canary import CanaryEngine
 from genre_ray.serve.engine import Answered, Engine
 from genre_ray.serve.local import audio_members, card_of
 from genre_ray.serve.problems import Problem, Refusal, problem_of
@@ -110,6 +111,7 @@ class Figures(_Replica):
     ) -> None:
         super().__init__(args, checkpoint)
         self._args = args
+        self._canary = CanaryEngine.of(args)
         self._token_required = token_required
         self._recordings = recordings
         batching = args.batching
@@ -140,10 +142,18 @@ class Figures(_Replica):
 
     def card(self) -> dict[str, Any]:
         """What the model is."""
-        return card_of(self._engine)
+        return card_of(self._engine) | ({} if self._canary is None else {"canary": self._canary.card()})
 
     async def answer_figure(self, inquiry: Inquiry, request_id: str) -> Answered:
         """In place on the CPU; on a GPU the forward passes of several requests are one."""
+        if self._canary is not None and self._canary.answers(request_id):
+            return self._canary.engine.answer(inquiry.track, inquiry.options)
+        answered = await self._by_the_first(inquiry)
+        if self._canary is not None and self._canary.shadows(request_id):
+            asyncio.get_running_loop().call_soon(self._canary.compare, inquiry, answered)
+        return answered
+
+    async def _by_the_first(self, inquiry: Inquiry) -> Answered:
         if self.in_turns or inquiry.options.explain:
             return self._engine.answer(inquiry.track, inquiry.options)
         clips = self._engine.clips(inquiry.track)

@@ -1,0 +1,121 @@
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from genre_ray.client import AsyncClient, Client, ServiceError, ServiceUnreachableError
+from genre_ray.serve.engine import Engine
+from genre_ray.serve.local import LocalBackend
+from genre_ray.serve.web import WebApplication
+
+
+@pytest.fixture
+def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    taken: list[float] = []
+
+    async def nap(seconds: float) -> None:
+        taken.append(seconds)
+
+    monkeypatch.setattr("genre_ray.client.time.sleep", taken.append)
+    monkeypatch.setattr("genre_ray.client.asyncio.sleep", nap)
+    return taken
+
+
+Answer = Callable[[httpx.Request], httpx.Response]
+
+
+def answering(*answers: httpx.Response | Exception) -> tuple[Answer, list[httpx.Request]]:
+    left, asked = list(answers), []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        found = left.pop(0)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    return answer, asked
+
+
+GOOD = {
+    "label": "jazz", "score": 0.9, "unsure": False, "predictions": [{"label": "jazz", "score": 0.9}],
+    "probabilities": {"jazz": 0.9, "rock": 0.1}, "model": {"name": "genre", "version": "1"}, "request_id": "r",
+    "a field of a newer service": 1,
+}  # fmt: skip
+
+
+def test_retry_after_is_honoured(naps: list[float]) -> None:
+    answer, asked = answering(httpx.Response(429, headers={"retry-after": "3"}), httpx.Response(200, json=GOOD))
+    with Client(transport=httpx.MockTransport(answer)) as client:
+        assert client.predict_audio(b"x").label == "jazz"
+    assert naps == [3.0]
+    assert len(asked) == 2
+
+
+def test_the_async_client_waits_and_answers_alike(naps: list[float]) -> None:
+    lost = httpx.ConnectError("gone")
+    answer, _ = answering(httpx.Response(503, headers={"retry-after": "1"}), lost, httpx.Response(200, json=GOOD))
+
+    async def scene() -> str:
+        async with AsyncClient(transport=httpx.MockTransport(answer)) as client:
+            return (await client.predict_audio(b"x", top_k=1)).label
+
+    assert asyncio.run(scene()) == "jazz"
+    assert naps[0] == 1.0
+    assert 0.5 <= naps[1] <= 1.0
+
+
+def test_what_cannot_get_better_is_not_tried_again(naps: list[float]) -> None:
+    problem = {
+        "detail": "the file is not audio",
+        "found": "25 50",
+        "expected": "mp3",
+        "type": "/docs#unsupported-media",
+    }
+    answer, asked = answering(httpx.Response(415, json=problem))
+    with (
+        Client(transport=httpx.MockTransport(answer)) as client,
+        pytest.raises(ServiceError, match="not audio") as refused,
+    ):
+        client.predict_audio(b"%P")
+    assert refused.value.status == 415
+    assert refused.value.expected == "mp3"
+    assert naps == []
+    assert len(asked) == 1
+
+
+def test_a_wait_beyond_the_longest_gives_up_at_once(naps: list[float]) -> None:
+    answer, _ = answering(httpx.Response(429, headers={"retry-after": "3600"}, json={"detail": "busy"}))
+    with Client(transport=httpx.MockTransport(answer)) as client, pytest.raises(ServiceError, match="busy"):
+        client.predict_audio(b"x")
+    assert naps == []
+
+
+def test_an_unreachable_service_is_said_to_be_unreachable(naps: list[float]) -> None:
+    answer, asked = answering(*[httpx.ConnectError("refused")] * 3)
+    with Client(transport=httpx.MockTransport(answer), retries=2) as client, pytest.raises(ServiceUnreachableError):
+        client.predict_audio(b"x")
+    assert len(asked) == 3
+
+
+def test_the_client_and_the_service_understand_each_other(
+    engine: Engine, figure: bytes, features: dict[str, float]
+) -> None:
+    transport: Any = httpx.ASGITransport(app=WebApplication(LocalBackend(engine), engine.args))
+
+    async def scene() -> None:
+        async with AsyncClient("http://service", transport=transport) as client:
+            by_name = await client.predict(figure, features, top_k=2)
+            by_order = await client.predict(figure, list(features.values()))
+            assert by_name.model.version == engine.version
+            assert by_name.probabilities == by_order.probabilities
+            assert len(by_name.predictions) == 2
+            assert await client.ready()
+            assert (await client.model())["labels"] == list(engine.labels)
+            with pytest.raises(ServiceError) as refused:
+                await client.predict(b"GIF89a", features)
+            assert refused.value.status == 415
+
+    asyncio.run(scene())
