@@ -47,7 +47,7 @@ def test_nodes_come_for_a_search_and_go_when_it_is_done(tmp_path: Path, figures:
     config = tmp_path / "scaled.yaml"
     config.write_text(yaml.safe_dump(SEARCH), encoding="utf-8")
     log = tmp_path / "search.log"
-    with fake_cluster(tmp_path, cpus=CPUS, max_workers=NODES, idle_s=15) as cluster:
+    with fake_cluster(tmp_path, cpus=CPUS, max_workers=NODES, idle_s=45) as cluster:
         cluster.watch.wait_for(0, within_s=60)
         with log.open("wb") as sink:
             search = subprocess.Popen(
