@@ -3,8 +3,10 @@
 Knows nothing about training or Optuna's storage.
 """
 
+import textwrap
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TextIO
 
 from ray.tune import Callback
@@ -15,6 +17,9 @@ from genre_ray.tune.telemetry import SearchTelemetry
 
 _QUIET_S = 15.0
 """A line of progress at least this often while no trial ends."""
+
+_LONGEST_REASON = 300
+"""Characters of an error that are shown; the rest is in the trial's error.txt."""
 
 
 class SearchProgress(Callback):
@@ -84,16 +89,16 @@ class SearchProgress(Callback):
         """A trial that failed for good: the reason in a line, the search goes on."""
         self._running.pop(trial.trial_id, None)
         self._ended += 1
-        lines = str(trial.get_pickled_error() or "worker lost").strip().splitlines()
-        reason = lines[-1] if lines else "unknown error"
+        reason = _reason(trial)
         self._searcher.note_error(trial.trial_id, reason)
         self._note("failed")
-        self._say(f"trial {trial.config['number']} failed: {reason} (full trace: {trial.error_file})")
+        self._say(f"trial {trial.config['number']} failed: {reason} (full trace: {trial.path}/error.txt)")
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial that is started again."""
         self._note("recovered")
-        self._say(f"trial {trial.config['number']} lost its worker or raised; started again from its last saved epoch")
+        number = trial.config["number"]
+        self._say(f"trial {number} started again from its last saved epoch, after: {_reason(trial)}")
 
     def _note(self, outcome: str) -> None:
         self._telemetry.ended(outcome, self._best)
@@ -121,6 +126,13 @@ class SearchProgress(Callback):
         if self._budget_s is not None:
             estimates.append(max(0.0, self._budget_s - (now - self._started)))
         return f", about {_clock_text(min(estimates))} left" if estimates else ""
+
+
+def _reason(trial: Trial) -> str:
+    """Why a trial failed last: the end of what Tune has just written down beside it, as a line."""
+    text = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else ""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return textwrap.shorten(lines[-1], _LONGEST_REASON) if lines else "unknown error"
 
 
 def _short(value: Any) -> str:

@@ -7,14 +7,11 @@ import logging
 import os
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, TextIO
 
-import optuna
 import ray
 import ray.tune
 import yaml
-from ray.tune.schedulers import ASHAScheduler
 
 from genre_ray.connection import connect
 from genre_ray.errors import RunError
@@ -24,9 +21,10 @@ from genre_ray.tune.config import TuneConfig, load
 from genre_ray.tune.corpus import Corpus, open_corpus
 from genre_ray.tune.final import finish
 from genre_ray.tune.folds import trial_parts
+from genre_ray.tune.halving import make_scheduler
 from genre_ray.tune.outcome import Outcome
 from genre_ray.tune.progress import SearchProgress
-from genre_ray.tune.searcher import SCORE, StudySearcher
+from genre_ray.tune.searcher import StudySearcher
 from genre_ray.tune.trainable import TrialTrainable
 from genre_ray.tune.winners import TRIALS, save_best_so_far
 
@@ -146,7 +144,7 @@ def _run_trials(config: TuneConfig, corpus: Corpus, folder: Path, stream: TextIO
         ray.tune.with_resources(_trainable(config, corpus, folder), request(config)),
         tune_config=ray.tune.TuneConfig(
             search_alg=searcher,
-            scheduler=_scheduler(config, study),
+            scheduler=make_scheduler(config, study),
             num_samples=-1 if remaining is None else remaining,
             max_concurrent_trials=config.search.concurrency,
             time_budget_s=config.search.time_budget_s,
@@ -185,29 +183,6 @@ def _trainable(config: TuneConfig, corpus: Corpus, folder: Path) -> Any:
 def _quieten_tune() -> None:
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C must reach `search`, which writes the best so far
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # SearchProgress speaks; Tune's own tables stay out of its way
+    os.environ["TUNE_PRINT_ALL_TRIAL_ERRORS"] = "0"  # SearchProgress gives the reason in a line, error.txt the trace
     # Tune warns of frequent snapshots of its own state; they are small, and resuming does not read them.
     os.environ["TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S"] = "0"
-
-
-def _scheduler(config: TuneConfig, study: optuna.Study) -> ASHAScheduler | None:
-    """ASHA that remembers the trials of before an interruption, fed from the study."""
-    if config.asha is None:
-        return None
-    mode = "min" if config.search.metric == "loss" else "max"
-    longest = config.longest_training()
-    scheduler = ASHAScheduler(
-        time_attr="epoch",
-        metric=SCORE,
-        mode=mode,
-        max_t=longest,
-        grace_period=min(config.asha.grace_epochs, longest),
-        reduction_factor=config.asha.reduction_factor,
-        stop_last_trials=False,
-    )
-    for trial in records.finished(study):
-        past: Any = SimpleNamespace(trial_id=f"past-{trial.number}")
-        controller: Any = None  # ASHA does not look at it
-        scheduler.on_trial_add(controller, past)
-        for epoch, score in sorted(trial.intermediate_values.items()):
-            scheduler.on_trial_result(controller, past, {"epoch": epoch, SCORE: score})
-    return scheduler

@@ -32,6 +32,7 @@ class StudySearcher(Searcher):
         self._config = config
         self._trials: dict[str, optuna.Trial] = {}
         self._ended: set[str] = set()
+        self._reported: dict[str, set[int]] = {}
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
         """Tune hands metric and mode once more; the constructor has them."""
@@ -59,12 +60,14 @@ class StudySearcher(Searcher):
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """One epoch: Optuna's sampler learns from the course of stopped trials too."""
-        self._report(self._trials[trial_id], result)
+        self._report(trial_id, result)
 
-    def _report(self, trial: optuna.Trial, result: dict[str, Any]) -> None:
-        epoch = int(result["epoch"])
-        if epoch not in self._study.trials[trial.number].intermediate_values:
-            trial.report(float(result[SCORE]), step=epoch)
+    def _report(self, trial_id: str, result: dict[str, Any]) -> None:
+        """An epoch comes twice when its trial goes on from before it, and at the end."""
+        epoch, told = int(result["epoch"]), self._reported.setdefault(trial_id, set())
+        if epoch not in told:
+            self._trials[trial_id].report(float(result[SCORE]), step=epoch)
+            told.add(epoch)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """The end: complete, pruned (stopped before its last epoch) or failed."""
@@ -75,7 +78,7 @@ class StudySearcher(Searcher):
         if error or not result or SCORE not in result:
             self._study.tell(trial, state=TrialState.FAIL)
             return
-        self._report(trial, result)  # Tune does not hand the last epoch to on_trial_result
+        self._report(trial_id, result)  # Tune does not hand the last epoch to on_trial_result
         trial.set_user_attr(records.METRICS, {k: v for k, v in result.items() if k in _KEPT and v is not None})
         if result.get("diverged"):
             trial.set_user_attr(records.DIVERGED, True)
@@ -86,8 +89,8 @@ class StudySearcher(Searcher):
 
     def note_error(self, trial_id: str, reason: str) -> None:
         """Keep the reason why a trial failed with the trial."""
-        if trial_id in self._trials and trial_id not in self._ended:
-            self._trials[trial_id].set_user_attr(records.ERROR, reason)
+        if trial_id in self._trials:
+            records.note_error(self._study, self._trials[trial_id].number, reason)
 
     def save(self, checkpoint_path: str) -> None:
         """Tune asks for a file; the journal holds the state."""

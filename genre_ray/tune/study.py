@@ -108,6 +108,11 @@ def recover(study: optuna.Study) -> list[FrozenTrial]:
     return lost
 
 
+def note_error(study: optuna.Study, number: int, reason: str) -> None:
+    """Keep why a trial failed; with the study, since Tune gives the reason when the trial has ended and is closed."""
+    study.set_user_attr(f"{ERROR} {number}", reason)
+
+
 def superseded(study: optuna.Study) -> set[int]:
     """Numbers of the trials that a later one continues; they count once, as the later one."""
     return {t.user_attrs[RESUMES] for t in study.trials if RESUMES in t.user_attrs}
@@ -134,7 +139,7 @@ def ranking(study: optuna.Study) -> list[FrozenTrial]:
 def table(study: optuna.Study) -> pd.DataFrame:
     """Every trial as a row: trial_id, state, score, epochs, seconds, start_s, ..., parameters as `config.<name>`."""
     rows = []
-    replaced = superseded(study)
+    replaced, errors = superseded(study), study.user_attrs
     began = min((t.datetime_start for t in study.trials if t.datetime_start), default=None)
     for trial in study.trials:
         if trial.number in replaced or trial.state == TrialState.WAITING:
@@ -154,7 +159,7 @@ def table(study: optuna.Study) -> pd.DataFrame:
                 **{f"metric.{key}": value for key, value in trial.user_attrs.get(METRICS, {}).items()},
                 **{f"config.{key}": value for key, value in trial.params.items()},
                 "resumes": trial.user_attrs.get(RESUMES),
-                "error": trial.user_attrs.get(ERROR),
+                "error": errors.get(f"{ERROR} {trial.number}"),
             }
         )
     return pd.DataFrame(rows)

@@ -71,8 +71,8 @@ def test_a_diverged_trial_is_complete_marked_and_never_the_winner(study: optuna.
 def test_a_failed_trial_is_told_as_failed_with_its_reason(study: optuna.Study) -> None:
     searcher = StudySearcher(study, config())
     searcher.suggest("a")
-    searcher.note_error("a", "ValueError: boom")
     searcher.on_trial_complete("a", error=True)
+    searcher.note_error("a", "ValueError: boom")  # Tune calls back in this order
     assert study.trials[0].state == TrialState.FAIL
     assert records.table(study)["error"].tolist() == ["ValueError: boom"]
 
