@@ -1,0 +1,1 @@
+"""genre_ray: from a folder of music to a genre classifier that answers over HTTP."""

@@ -15,14 +15,16 @@ from genre_ray.errors import RunError
 
 logger = logging.getLogger(__name__)
 
+_ATTEMPTS = 3
+
 
 @contextmanager
 def connect(address: str | None = None, *, num_cpus: int | None = None, num_gpus: int | None = None) -> Iterator[None]:
     """Be connected to Ray inside the block.
 
-    With `address` (`auto`, `host:port` or `ray://host:port`) that cluster is used, and this package is sent to its workers.
-    Without, a cluster of this machine alone is started, and stopped at the end. A connection that is already there is used
-    as it is and left open. RunError when the address does not answer.
+    With `address` (`auto`, `host:port` or `ray://host:port`) that cluster is used, and this package is sent to its
+    workers. Without, a cluster of this machine alone is started, and stopped at the end. A connection that is already
+    there is used as it is and left open. RunError when the address does not answer, or Ray does not start.
     """
     if ray.is_initialized():
         yield
@@ -38,16 +40,30 @@ def connect(address: str | None = None, *, num_cpus: int | None = None, num_gpus
 
 
 def _start_here(num_cpus: int | None, num_gpus: int | None) -> None:
-    # "local" and not None: RAY_ADDRESS in the environment must not decide where an explicit local run goes.
-    ray.init(
-        address="local",
-        num_cpus=num_cpus,
-        num_gpus=num_gpus,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.WARNING,
-        configure_logging=False,
-    )
+    """Start Ray on this machine; again when it fails, since on a busy machine its processes can miss Ray's 30 s."""
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            # "local" and not None: RAY_ADDRESS in the environment must not decide where an explicit local run goes.
+            ray.init(
+                address="local",
+                num_cpus=num_cpus,
+                num_gpus=num_gpus,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.WARNING,
+                configure_logging=False,
+            )
+        except Exception as error:  # Ray raises plain Exception, RuntimeError and its own, as the step was that failed
+            ray.shutdown()
+            if attempt == _ATTEMPTS:
+                raise RunError(
+                    "Ray does not start on this machine",
+                    found=str(error).splitlines()[0] if str(error) else type(error).__name__,
+                    remedy="free memory or processors and try again; `genre-ray doctor` says what else may be missing",
+                ) from error
+            logger.warning("Ray did not start (%s); trying again", error)
+        else:
+            return
 
 
 def _join(address: str) -> None:

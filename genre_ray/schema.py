@@ -21,7 +21,7 @@ GENRES: tuple[str, ...] = (
     "reggae",
     "rock",
 )
-"""GTZAN's genres in their order (Tzanetakis and Cook 2002). A custom corpus carries its own labels in the checkpoint."""
+"""GTZAN's genres in their order (Tzanetakis and Cook 2002). A checkpoint carries the labels of its own corpus."""
 
 _SUMMARISED = (
     "chroma_stft",
@@ -106,7 +106,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """What a model takes: `spectrogram` float32 (B, C, H, W) normalised, `features` float32 (B, F), `target` int64 (B,)."""
+    """What a model takes: `spectrogram` float32 (B, C, H, W), `features` float32 (B, F), `target` int64 (B,)."""
 
     spectrogram: NDArray[np.float32] | None = None
     features: NDArray[np.float32] | None = None
@@ -130,7 +130,7 @@ class ClipPrediction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
-    """The answer for one track: `probabilities` float32 (n_labels,), the mean over its clips, in the order of `labels`."""
+    """The answer for a track: `probabilities` float32 (n_labels,) in the order of `labels`, the mean over its clips."""
 
     track: str
     labels: tuple[str, ...]
