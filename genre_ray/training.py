@@ -96,8 +96,10 @@ class Trainer:
         if self.picture_shape is not None and config.training.augment.crop_columns is not None:
             self.picture_shape = (*self.picture_shape[:2], config.training.augment.crop_columns)
         self.model = self._build().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._module = self.model if wrap is None else wrap(self.model)
-        self._in_one_go = isinstance(self.model, models.Estimator)
+        self._in_one_go = isinstance(
+            self.model, models.Estimator
+        )  # has no gradients to average: each worker fits it whole
+        self._module = self.model if wrap is None or self._in_one_go else wrap(self.model)
         self._optimizer = None if self._in_one_go else build_optimizer(self.model, config.training)
         self._batches = even_batches(len(self._train), config.training.batch_size)
         self._schedule = Schedule(config.training, len(self._batches) * config.training.epochs)

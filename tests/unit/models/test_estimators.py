@@ -123,3 +123,12 @@ def test_a_checkpoint_of_an_estimator_opens_and_answers(run, parts, labels, half
 def test_describe_counts_what_an_estimator_keeps(run, parts, labels):
     model = fit(run, *parts, labels=labels, device="cpu").model
     assert f"{sum(buffer.numel() for buffer in model.buffers()):,}" in models.describe(model).splitlines()[-1]
+
+
+def test_workers_each_fit_an_estimator_whole(run, parts, labels):
+    def refused(_model):
+        raise AssertionError("an estimator has no gradients to average")
+
+    alone = Trainer(run, *parts, labels=labels, device="cpu")
+    second = Trainer(run, *parts, labels=labels, device="cpu", shard=(1, 2), wrap=refused)
+    assert second.run_epoch().validation_loss == alone.run_epoch().validation_loss
