@@ -19,9 +19,9 @@ def draw(timeline: list[tuple[float, int, int]], target: Path) -> None:
     axes.step(
         seconds, [entry[2] for entry in timeline], where="post", label="on their way", linestyle=":", linewidth=1.5
     )
-    axes.set(xlabel="seconds", ylabel="worker nodes", xlim=(0, seconds[-1]))
+    axes.set(xlabel="seconds", ylabel="worker nodes", xlim=(0, seconds[-1] + 15))
     axes.yaxis.get_major_locator().set_params(integer=True)
-    axes.legend(loc="upper right")
+    axes.legend(loc="center right")
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(target, metadata={"Date": None})
 

@@ -7,10 +7,12 @@ ended that this module started, found by the session that they all belong to.
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -95,8 +97,8 @@ def fake_cluster(folder: Path, *, cpus: int, max_workers: int, idle_s: float) ->
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus=0"]
     command += [f"{name}={port}" for name, port in zip(names, ports, strict=True)]
     command += [f"--autoscaling-config={config}", "--include-dashboard=false", "--node-ip-address=127.0.0.1"]
-    # A socket's path must be short, and pytest's folders are long.
-    command += [f"--temp-dir=/tmp/{folder.name[:12]}{os.getpid()}"]
+    short = tempfile.mkdtemp(prefix="fake")  # a socket's path must be short, and pytest's folders are long
+    command += [f"--temp-dir={short}"]
     command += ["--min-worker-port=0", "--max-worker-port=0", f"--object-store-memory={200 * 2**20}"]
     with (folder / "head.log").open("wb") as log:
         process = subprocess.Popen(command, env=os.environ | head, stdout=log, stderr=log, start_new_session=True)
@@ -106,6 +108,7 @@ def fake_cluster(folder: Path, *, cpus: int, max_workers: int, idle_s: float) ->
                 yield FakeCluster(address=address, environment=client, watch=watch)
         finally:
             _end_session(process)
+            shutil.rmtree(short, ignore_errors=True)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 import textwrap
 from pathlib import Path
 
@@ -56,14 +57,15 @@ def test_ray_exports_them_under_the_names_that_the_dashboard_asks_for(tmp_path: 
 
     (port,) = free_ports(1)
     environment = os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
-    done = subprocess.run(
-        [sys.executable, str(program), str(port), f"/tmp/gm{os.getpid()}", *EXPECTED],
-        capture_output=True,
-        text=True,
-        env=environment,
-        timeout=280,
-        check=False,
-    )
+    with tempfile.TemporaryDirectory(prefix="gm", ignore_cleanup_errors=True) as short:
+        done = subprocess.run(
+            [sys.executable, str(program), str(port), short, *EXPECTED],
+            capture_output=True,
+            text=True,
+            env=environment,
+            timeout=280,
+            check=False,
+        )
     assert done.returncode == 0, done.stderr[-3000:]
     lines = done.stdout.splitlines()
     for name, labels in EXPECTED.items():
