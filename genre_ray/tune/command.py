@@ -45,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--data", help="folder, manifest (CSV or Parquet) or URI (s3://...); without it the embedded corpus is composed"
     )
-    options.add_argument("--output", type=Path, default=Path("results"), help="folder of results (default: results)")
+    options.add_argument("--output", default="results", help="folder or URI (s3://...) of results (default: results)")
     options.add_argument("--name", help="name of the search, instead of the file's")
     options.add_argument("--resume", action="store_true", help="go on with the newest search of this name")
     options.add_argument("--address", help="Ray cluster: auto, host:6379 or ray://host:10001; without it, this machine")

@@ -24,8 +24,9 @@ from genre_ray.tune import study as records
 from genre_ray.tune.config import TuneConfig
 from genre_ray.tune.corpus import Corpus
 from genre_ray.tune.fits import fit_all
+from genre_ray.tune.mirror import TRIALS
 from genre_ray.tune.outcome import BEST, Entry, Outcome
-from genre_ray.tune.winners import TRIALS, Blend, Winner, blends, data_record, targets_of
+from genre_ray.tune.winners import Blend, Winner, blends, data_record, targets_of
 
 _REFIT = "refit"
 

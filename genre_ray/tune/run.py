@@ -22,11 +22,12 @@ from genre_ray.tune.corpus import Corpus, open_corpus
 from genre_ray.tune.final import finish
 from genre_ray.tune.folds import trial_parts
 from genre_ray.tune.halving import make_scheduler
+from genre_ray.tune.mirror import TRIALS, Mirror, PushWhenTrialsEnd
 from genre_ray.tune.outcome import Outcome
 from genre_ray.tune.progress import SearchProgress
 from genre_ray.tune.searcher import StudySearcher
 from genre_ray.tune.trainable import TrialTrainable
-from genre_ray.tune.winners import TRIALS, save_best_so_far
+from genre_ray.tune.winners import save_best_so_far
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ def search(
     config: TuneConfig,
     *,
     data: str | None = None,
-    output: Path = Path("results"),
+    output: str | Path = "results",
     resume: bool = False,
     address: str | None = None,
     cache: str | None = None,
@@ -48,20 +49,28 @@ def search(
     Ctrl-C ends the trials, leaves the best model so far in `best/` and raises KeyboardInterrupt; `resume` goes on from
     there, as after a killed driver. RunError, ConfigError, CatalogError or SplitError when it cannot start.
     """
-    folder = claim(output, config, resume=resume)
+    mirror = Mirror.of(output)
+    mirror.pull()
+    folder = claim(mirror.root, config, resume=resume)
     if resume:
         config = _same_search(folder, config)
     with records.owned(folder), connect(address):
         (folder / _CONFIG).write_text(yaml.safe_dump(_plain(config), sort_keys=False), encoding="utf-8")
         corpus = open_corpus(config, data or config.data, folder, cache, stream)
         print(f"protocol {corpus.split.describe()}", file=stream, flush=True)
+        mirror.push(folder)
         try:
-            _run_trials(config, corpus, folder, stream)
-            return finish(config, corpus, folder, stream)
+            _run_trials(config, corpus, folder, mirror, stream)
+            mirror.pull_trials(folder)
+            outcome = finish(config, corpus, folder, stream)
+            mirror.push(folder)
+            return outcome
         except KeyboardInterrupt:
+            mirror.pull_trials(folder)
             study = records.open_study(folder, config)
             best = save_best_so_far(config, corpus, study, folder)
             where = f"best model so far: {best}" if best else "no trial has saved a state yet"
+            mirror.push(folder)
             print(f"\nstopped; {where}; go on with --resume", file=stream, flush=True)
             raise
 
@@ -118,7 +127,7 @@ def _plain(config: TuneConfig) -> dict[str, Any]:
     return plain
 
 
-def _run_trials(config: TuneConfig, corpus: Corpus, folder: Path, stream: TextIO) -> None:
+def _run_trials(config: TuneConfig, corpus: Corpus, folder: Path, mirror: Mirror, stream: TextIO) -> None:
     study = records.open_study(folder, config)
     lost = records.recover(study)
     records.enqueue_points(study, config)
@@ -141,7 +150,7 @@ def _run_trials(config: TuneConfig, corpus: Corpus, folder: Path, stream: TextIO
     )
     _quieten_tune()
     tuner = ray.tune.Tuner(
-        ray.tune.with_resources(_trainable(config, corpus, folder), request(config)),
+        ray.tune.with_resources(_trainable(config, corpus, mirror.storage(folder)), request(config)),
         tune_config=ray.tune.TuneConfig(
             search_alg=searcher,
             scheduler=make_scheduler(config, study),
@@ -154,24 +163,24 @@ def _run_trials(config: TuneConfig, corpus: Corpus, folder: Path, stream: TextIO
         ),
         run_config=ray.tune.RunConfig(
             name=TRIALS,
-            storage_path=str(folder.resolve()),
+            storage_path=mirror.storage(folder),
             failure_config=ray.tune.FailureConfig(max_failures=config.search.retries),
             checkpoint_config=ray.tune.CheckpointConfig(num_to_keep=1, checkpoint_at_end=True),
-            callbacks=[progress],
+            callbacks=[progress, PushWhenTrialsEnd(mirror, folder)],
             verbose=0,
         ),
     )
     tuner.fit()
 
 
-def _trainable(config: TuneConfig, corpus: Corpus, folder: Path) -> Any:
+def _trainable(config: TuneConfig, corpus: Corpus, storage: str) -> Any:
     """The class of the trials, with the tracks that they see; the test part stays on this side and cannot leak."""
     seen = corpus.table.part(corpus.split.train + corpus.split.validation)
     given: dict[str, Any] = {
         "parts": trial_parts(corpus.catalog, corpus.split, folds=config.search.folds, seed=config.search.seed),
         "labels": corpus.catalog.labels,
         "tune_config": _plain(config),
-        "trials_folder": str((folder / TRIALS).resolve()),
+        "trials_folder": f"{storage}/{TRIALS}",
     }
     if config.resources.workers == 1:
         return ray.tune.with_parameters(TrialTrainable, table=seen, **given)

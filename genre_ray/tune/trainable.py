@@ -17,6 +17,7 @@ from genre_ray.clips import ClipTable
 from genre_ray.errors import DivergedError
 from genre_ray.training import EpochResult, Fitted
 from genre_ray.tune.config import TuneConfig
+from genre_ray.tune.mirror import fetched
 from genre_ray.tune.searcher import SCORE
 from genre_ray.tune.trainers import FoldState, FoldTrainers, Parts, Trainers
 
@@ -61,7 +62,7 @@ class TrialTrainable(ray.tune.Trainable):
         self._last: dict[str, Any] | None = None
         self._saved_at = time.monotonic()
         for folder in config["resumes"]:
-            if self._continue_from(Path(self._trials_folder) / folder):
+            if self._continue_from(fetched(f"{self._trials_folder}/{folder}")):
                 break
 
     def _continue_from(self, folder: Path) -> bool:

@@ -27,12 +27,9 @@ from genre_ray.tune import study as records
 from genre_ray.tune.config import TuneConfig
 from genre_ray.tune.corpus import Corpus
 from genre_ray.tune.folds import Part, trial_parts
+from genre_ray.tune.mirror import TRIALS
 from genre_ray.tune.names import VARIANT
 from genre_ray.tune.outcome import BEST
-
-TRIALS = "trials"
-"""Folder of the trials' states and logs."""
-
 
 _CANDIDATES_OF_A_VARIANT = 4
 """Trials of one variant that a mixture may choose from: enough for it to differ, few enough to stay quick."""

@@ -1,0 +1,81 @@
+"""Results at a URI: what is uploaded, what is fetched, and which copy of a search wins."""
+
+from pathlib import Path
+
+import pytest
+
+from genre_ray.tune.mirror import TRIALS, Mirror, fetched
+from genre_ray.tune.study import JOURNAL
+
+
+@pytest.fixture
+def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mirror:
+    monkeypatch.setenv("GENRE_RAY_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "bucket").mkdir()
+    return Mirror.of((tmp_path / "bucket").as_uri())
+
+
+def search_in(mirror: Mirror, journal: str) -> Path:
+    folder = mirror.root / "hybrid"
+    (folder / TRIALS / "trial_00000").mkdir(parents=True, exist_ok=True)
+    (folder / TRIALS / "trial_00000" / "state").write_text("big", encoding="utf-8")
+    (folder / JOURNAL).write_text(journal, encoding="utf-8")
+    (folder / "best").mkdir(exist_ok=True)
+    (folder / "best" / "manifest.json").write_text("{}", encoding="utf-8")
+    return folder
+
+
+def test_a_path_is_its_own_mirror(tmp_path: Path) -> None:
+    mirror = Mirror.of(tmp_path / "results")
+    assert mirror.root == tmp_path / "results"
+    assert mirror.storage(tmp_path / "results" / "a") == str(tmp_path / "results" / "a")
+
+
+def test_a_search_is_uploaded_without_its_trials_and_comes_back_on_another_machine(
+    mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror.push(search_in(mirror, "one\ntwo\n"))
+    assert not (tmp_path / "bucket" / "hybrid" / TRIALS).exists()
+    monkeypatch.setenv("GENRE_RAY_CACHE", str(tmp_path / "elsewhere"))
+    other = Mirror.of((tmp_path / "bucket").as_uri())
+    other.pull()
+    assert other.root != mirror.root
+    assert (other.root / "hybrid" / JOURNAL).read_text(encoding="utf-8") == "one\ntwo\n"
+    assert (other.root / "hybrid" / "best" / "manifest.json").exists()
+
+
+def test_the_longer_journal_wins(mirror: Mirror) -> None:
+    folder = search_in(mirror, "one\n")
+    mirror.push(folder)
+    (folder / JOURNAL).write_text("one\ntwo\n", encoding="utf-8")
+    mirror.pull()
+    assert (folder / JOURNAL).read_text(encoding="utf-8") == "one\ntwo\n"
+    mirror.push(folder)
+    (folder / JOURNAL).write_text("one\n", encoding="utf-8")
+    mirror.pull()
+    assert (folder / JOURNAL).read_text(encoding="utf-8") == "one\ntwo\n"
+
+
+def test_states_of_trials_are_fetched(mirror: Mirror, tmp_path: Path) -> None:
+    state = tmp_path / "bucket" / "hybrid" / TRIALS / "trial_00003" / "checkpoint_000000" / "fold-0"
+    state.mkdir(parents=True)
+    (state / "trainer.pt").write_bytes(b"weights")
+    folder = mirror.root / "hybrid"
+    mirror.pull_trials(folder)
+    place = Path("trial_00003", "checkpoint_000000", "fold-0", "trainer.pt")
+    assert (folder / TRIALS / place).read_bytes() == b"weights"
+    trial = fetched(f"{mirror.storage(folder)}/{TRIALS}/trial_00003")
+    assert next(trial.glob("checkpoint_*/fold-0/trainer.pt")).read_bytes() == b"weights"
+    assert list(fetched(f"{mirror.storage(folder)}/{TRIALS}/trial_00099").iterdir()) == []
+
+
+def test_only_what_changed_is_uploaded_again(mirror: Mirror, tmp_path: Path) -> None:
+    folder = search_in(mirror, "one\n")
+    mirror.push(folder)
+    sent = tmp_path / "bucket" / "hybrid" / JOURNAL
+    sent.unlink()
+    mirror.push(folder)
+    assert not sent.exists()
+    (folder / JOURNAL).write_text("one\ntwo\n", encoding="utf-8")
+    mirror.push(folder)
+    assert sent.read_text(encoding="utf-8") == "one\ntwo\n"
