@@ -21,6 +21,7 @@ from genre_ray.config import parse
 from genre_ray.schema import Clip, Prediction
 from genre_ray.serve.canary import CanaryEngine
 from genre_ray.serve.engine import Answered, Engine
+from genre_ray.serve.grpc_api.servicing import Servicing
 from genre_ray.serve.local import audio_members, card_of
 from genre_ray.serve.problems import Problem, Refusal, problem_of
 from genre_ray.serve.protocol import Inquiry
@@ -112,6 +113,8 @@ class Figures(_Replica):
         super().__init__(args, checkpoint)
         self._args = args
         self._canary = CanaryEngine.of(args)
+        self._tokens = tokens_from_environment()
+        self._servicing = Servicing(self, args, self._tokens, token_required=token_required)
         self._token_required = token_required
         self._recordings = recordings
         batching = args.batching
@@ -124,7 +127,7 @@ class Figures(_Replica):
         return WebApplication(
             self,
             self._args,
-            tokens=tokens_from_environment(),
+            tokens=self._tokens,
             token_required=self._token_required,
             telemetry=RayTelemetry(self._engine),
             adds_request_id=False,  # Serve's own middleware does
@@ -167,6 +170,18 @@ class Figures(_Replica):
     async def _forward(self, items: list[tuple[str, list[Clip]]]) -> list[tuple[Prediction, str] | Exception]:
         """One forward pass for many requests; an item that fails is its error, or the whole batch would fail."""
         return await asyncio.to_thread(self._engine.forward_many, items)
+
+    async def Predict(self, request: Any, grpc_context: Any) -> Any:
+        """gRPC: a figure and its features."""
+        return await self._servicing.predict(request, grpc_context)
+
+    async def PredictAudio(self, request: Any, grpc_context: Any) -> Any:
+        """gRPC: a recording."""
+        return await self._servicing.predict_audio(request, grpc_context)
+
+    async def Model(self, request: Any, grpc_context: Any) -> Any:
+        """gRPC: what the model is."""
+        return await self._servicing.model(request, grpc_context)
 
     async def answer_audio(self, inquiry: Inquiry, request_id: str) -> dict[str, Any]:
         """Ask the other deployment. Refusal 429 when its queue is full, 503 when none of its replicas answers."""
