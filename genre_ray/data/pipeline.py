@@ -65,6 +65,7 @@ class PreparedCorpus:
         """
         blocks = [pa.table(columns) for columns in _selections(self._places)]
         dataset: Any = ray.data.from_arrow(blocks)
+        dataset.context.enable_progress_bars = dataset.context.print_on_execution_start = False
         return dataset.map_batches(  # type: ignore[no-any-return]  # Ray's own annotations refuse pyarrow batches
             _stream_rows,
             fn_kwargs={"store": Store(self.path)},

@@ -1,0 +1,153 @@
+"""What preparation takes as collections grow: time, memory of each process, object store and disk.
+
+    python benchmarks/scale.py --tracks 1000 10000 100000
+
+The tracks are generated spectrograms, written as figures in Kaggle's layout; a pool of some hundreds is taken again
+under other ids, since what a picture shows changes nothing here. Memory is what a process has for itself alone (USS),
+sampled while it works; the object store is what lies in shared memory beyond what lay there before.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+from genre_ray.config import InputConfig
+from genre_ray.connection import connect
+from genre_ray.data.catalog import Catalog
+from genre_ray.data.pipeline import prepare
+from genre_ray.schema import GENRES, Track
+from genre_ray.spectrogram import figure_from_levels
+
+MB = 1024**2
+SHARED = Path("/dev/shm")
+
+
+def pool_of(folder: Path, count: int) -> list[Path]:
+    """Figures of noise under slow waves, about as large as GTZAN's."""
+    generator = np.random.default_rng(0)
+    paths = []
+    for i in range(count):
+        wave = 90 + 60 * np.sin(np.arange(334) / generator.uniform(3, 30)) * np.linspace(1, 0.2, 128)[:, None]
+        levels = np.clip(wave + generator.normal(0, 25, (128, 334)), 0, 255).astype(np.uint8)
+        paths.append(folder / f"{i:04d}.png")
+        figure_from_levels(levels[np.newaxis]).save(paths[-1])
+    return paths
+
+
+def catalog_of(pool: list[Path], count: int) -> Catalog:
+    """So many tracks, each with an id, a feature row and a digest of its own."""
+    generator = np.random.default_rng(1)
+    tracks = tuple(
+        Track(
+            id=f"{i:07d}",
+            label=GENRES[i % len(GENRES)],
+            figure=pool[i % len(pool)],
+            features=generator.standard_normal(57),
+        )
+        for i in range(count)
+    )
+    digests = {track.id: hashlib.sha256(track.id.encode()).hexdigest() for track in tracks}
+    return Catalog(tracks=tracks, labels=GENRES, faults=(), root="generated", kind="folders", digests=digests)
+
+
+class Peak:
+    """The most memory that the driver, and any one worker, had for itself; and the most in the object store."""
+
+    def __init__(self) -> None:
+        self.driver = self.worker = self.store = 0.0
+        self._before = shutil.disk_usage(SHARED).used if SHARED.exists() else 0
+        self._stopped = threading.Event()
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Look four times a second while the block runs."""
+        thread = threading.Thread(target=self._watch, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._stopped.set()
+            thread.join()
+
+    def _watch(self) -> None:
+        me = psutil.Process()
+        while not self._stopped.wait(0.25):
+            self.driver = max(self.driver, me.memory_full_info().uss / MB)
+            for child in me.children(recursive=True):
+                try:
+                    if child.name().startswith("ray::"):
+                        self.worker = max(self.worker, child.memory_full_info().uss / MB)
+                except psutil.Error:
+                    continue
+            if SHARED.exists():
+                self.store = max(self.store, (shutil.disk_usage(SHARED).used - self._before) / MB)
+
+
+def measure(pool: list[Path], count: int, folder: Path) -> dict[str, float]:
+    catalog, peak = catalog_of(pool, count), Peak()
+    with peak.watched():
+        started = time.perf_counter()
+        prepared = prepare(catalog, InputConfig(), cache=folder, progress=False)
+        first_s = time.perf_counter() - started
+        assert prepared.clips == count
+        started = time.perf_counter()
+        assert prepare(catalog, InputConfig(), cache=folder, progress=False).from_cache
+        again_s = time.perf_counter() - started
+        started = time.perf_counter()
+        rows = sum(len(batch["track"]) for batch in prepared.dataset().iter_batches(batch_size=256))
+        assert rows == count
+        streamed_s = time.perf_counter() - started
+    disk = sum(path.stat().st_size for path in Path(prepared.path).rglob("*")) / MB
+    return {
+        "tracks": count,
+        "first_s": first_s,
+        "again_s": again_s,
+        "streamed_s": streamed_s,
+        "driver_mb": peak.driver,
+        "worker_mb": peak.worker,
+        "store_mb": peak.store,
+        "disk_mb": disk,
+    }
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--tracks", type=int, nargs="+", default=(1_000, 10_000))
+    options.add_argument("--cpus", type=int, default=2)
+    options.add_argument("--json", type=Path, metavar="FILE")
+    arguments = options.parse_args()
+    found = []
+    columns = ("tracks", "prepared, s", "tracks/s", "from cache, s", "streamed, s")
+    columns += ("driver, MB", "worker, MB", "store, MB", "disk, MB")
+    print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
+    with tempfile.TemporaryDirectory() as name, connect(num_cpus=arguments.cpus):
+        pool = pool_of(Path(name), 500)
+        prepare(catalog_of(pool, 32), InputConfig(), cache=Path(name) / "warm", progress=False)
+        for count in arguments.tracks:
+            facts = measure(pool, count, Path(name) / str(count))
+            found.append(facts)
+            print(
+                f"| {count} | {facts['first_s']:.1f} | {count / facts['first_s']:.0f} | {facts['again_s']:.2f} "
+                f"| {facts['streamed_s']:.1f} | {facts['driver_mb']:.0f} | {facts['worker_mb']:.0f} "
+                f"| {facts['store_mb']:.0f} | {facts['disk_mb']:.0f} |",
+                flush=True,
+            )
+            shutil.rmtree(Path(name) / str(count))
+    print(f"\nRay on {arguments.cpus} cores, load {os.getloadavg()[0]:.1f}")
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
