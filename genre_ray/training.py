@@ -9,12 +9,10 @@ Randomness: each epoch has its own generators, derived from (seed, stream, epoch
 
 import copy
 import math
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -33,6 +31,7 @@ from genre_ray.optimisation import Schedule, WeightAverage, build_optimizer
 from genre_ray.preprocessing import Preprocessor
 from genre_ray.scoring import clip_probabilities, track_means
 from genre_ray.tensors import DevicePart
+from genre_ray.trainer_state import read_state, write_state
 
 __all__ = ["EpochResult", "Fitted", "Trainer", "fit"]
 
@@ -96,9 +95,8 @@ class Trainer:
         if self.picture_shape is not None and config.training.augment.crop_columns is not None:
             self.picture_shape = (*self.picture_shape[:2], config.training.augment.crop_columns)
         self.model = self._build().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._in_one_go = isinstance(
-            self.model, models.Estimator
-        )  # has no gradients to average: each worker fits it whole
+        # An estimator has no gradients to average: each worker fits it whole.
+        self._in_one_go = isinstance(self.model, models.Estimator)
         self._module = self.model if wrap is None or self._in_one_go else wrap(self.model)
         self._optimizer = None if self._in_one_go else build_optimizer(self.model, config.training)
         self._batches = even_batches(len(self._train), config.training.batch_size)
@@ -127,13 +125,9 @@ class Trainer:
             raise RunError("the fit is finished", found=f"{self.epoch} epochs", remedy="take fitted()")
         started = time.perf_counter()
         loss, accuracy = self._fit_estimator() if self._in_one_go else self._train_epoch()
-        if not math.isfinite(loss):
-            raise DivergedError(
-                f"the training loss is {loss} in epoch {self.epoch + 1}",
-                expected="a finite loss",
-                remedy="lower training.learning_rate, or set training.gradient_clip to 1.0",
-            )
+        _require_finite("training", loss, self.epoch + 1)
         validation = self._validate()
+        _require_finite("validation", validation[0], self.epoch + 1)
         self._keep(loss, validation[0])
         result = EpochResult(
             epoch=self.epoch + 1,
@@ -177,15 +171,11 @@ class Trainer:
             "stale": self._stale,
             "history": [asdict(result) for result in self.history],
         }
-        target = Path(directory) / _STATE_FILE
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_suffix(f".{os.getpid()}.tmp")
-        torch.save(state, temporary)
-        temporary.replace(target)
+        write_state(Path(directory) / _STATE_FILE, state)
 
     def load(self, directory: str | Path) -> None:
         """Go on from what `save` wrote. RunError when it is missing, damaged, or of another network."""
-        state = _read_state(Path(directory) / _STATE_FILE, self.device)
+        state = read_state(Path(directory) / _STATE_FILE, self.device)
         if state["model_config"] != self.config.model.model_dump_json():
             raise RunError(
                 f"the saved fit in {directory} is of another network",
@@ -351,12 +341,10 @@ def _require_usable(config: RunConfig, train: ClipTable, validation: ClipTable |
         raise ConfigError(f"shard {shard} is not a rank and a size", expected="0 <= rank < size")
 
 
-def _read_state(path: Path, device: torch.device) -> dict[str, Any]:
-    try:
-        # weights_only: tensors and plain values, no code (the file may have come over shared storage).
-        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-    except FileNotFoundError as error:
-        raise RunError(f"there is no saved fit at {path}", remedy="start the fit anew") from error
-    except Exception as error:  # torch raises RuntimeError, EOFError, UnpicklingError, ... for damage
-        raise RunError(f"the saved fit {path} cannot be read", found=str(error).splitlines()[0]) from error
-    return state
+def _require_finite(part: str, loss: float | None, epoch: int) -> None:
+    if loss is not None and not math.isfinite(loss):
+        raise DivergedError(
+            f"the {part} loss is {loss} in epoch {epoch}",
+            expected="a finite loss",
+            remedy="lower training.learning_rate, or set training.gradient_clip to 1.0",
+        )

@@ -181,6 +181,13 @@ def test_a_fit_that_diverges_says_so(tiny_run, parts, labels):
         trainer.run_epoch()
 
 
+def test_weights_that_only_the_validation_part_shows_to_be_broken_are_a_divergence(tiny_run, parts, labels):
+    trainer = make(changed(tiny_run, average_decay=0.8), parts, labels)
+    trainer._average.weights()["output.bias"].fill_(math.nan)
+    with pytest.raises(DivergedError, match="validation loss is nan in epoch 1"):
+        trainer.run_epoch()
+
+
 def test_a_finished_fit_refuses_another_epoch(tiny_run, parts, labels):
     trainer = make(changed(tiny_run, epochs=1), parts, labels)
     trainer.run_epoch()
