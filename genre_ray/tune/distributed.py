@@ -15,7 +15,7 @@ from typing import Any
 import ray
 import torch
 from ray.exceptions import RayActorError
-from ray.train._internal.worker_group import WorkerGroup
+from ray.train._internal.worker_group import RayTrainWorker, WorkerGroup
 from ray.train.torch import TorchConfig
 from ray.util.placement_group import PlacementGroup
 from torch import nn
@@ -38,7 +38,7 @@ State = dict[str, bytes]
 """The files that hold the state of every fold, by their path in a checkpoint."""
 
 
-class TrainingWorker:
+class TrainingWorker(RayTrainWorker):
     """One of several processes that train together; the others are reached through torch.distributed."""
 
     def __init__(self, table: ClipTable, parts: Parts | None, labels: Sequence[str], threads: int) -> None:
@@ -166,6 +166,11 @@ class DistributedTrainers:
         if self._group is not None:
             self._group.shutdown(patience_s=0)
             self._group = None
+
+    @property
+    def closed(self) -> bool:
+        """Whether the workers are gone."""
+        return self._group is None
 
     @property
     def _actors(self) -> list[Any]:

@@ -2,18 +2,16 @@
 
 import json
 import os
+import random
 import signal
-import subprocess
-import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import optuna
 import pandas as pd
 import pytest
 import yaml
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from genre_ray.checkpoint import open_checkpoint
@@ -23,7 +21,7 @@ from genre_ray.schema import Track
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(400)]
 
-SEARCH = {
+SEARCH: dict[str, Any] = {
     "name": "tiny",
     "protocol": {"name": "artist-cv", "folds": 3, "validation_fraction": 0.3},
     "base": {"inputs": {"features": {"scaling": "standard"}}, "training": {"epochs": 6, "batch_size": 16}},
@@ -47,6 +45,22 @@ SEARCH = {
 }
 
 
+FLAT: dict[str, Any] = {
+    "name": "flat",
+    "protocol": {"name": "paper", "validation_fraction": 0.3},
+    "base": {
+        "inputs": {"spectrogram": None},
+        "model": {"kind": "mlp", "width": 16},
+        "training": {"epochs": 12, "batch_size": 8},
+    },
+    "space": {"training.learning_rate": {"loguniform": [1.0e-3, 1.0e-2]}},
+    "search": {"metric": "accuracy", "trials": 4, "startup_trials": 2, "save_every_s": 0.0},
+    "asha": {"grace_epochs": 4, "reduction_factor": 2},
+    "refit": {"seeds": [1]},
+}
+"""Features only, so that a start takes no longer than it must."""
+
+
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return compose(tmp_path_factory.mktemp("music") / "corpus", tracks_per_genre=8, duration_s=3.0, seed=5)
@@ -57,51 +71,11 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-def start(
-    folder: Path, corpus: Path, cache: Path, *options: str, search: dict[str, object] | None = None
-) -> subprocess.Popen[str]:
-    config = folder / "tiny.yaml"
-    config.write_text(yaml.safe_dump(SEARCH | (search or {})), encoding="utf-8")
-    command = [sys.executable, "-m", "genre_ray.tune", "--config", str(config), "--data", str(corpus)]
-    return subprocess.Popen(
-        [*command, "--output", str(folder / "results"), "--cache", str(cache), *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-
-
-def study_of(folder: Path) -> optuna.Study:
-    storage = JournalStorage(JournalFileBackend(str(folder / "results" / "tiny" / "study.journal")))
-    return optuna.load_study(study_name="tiny", storage=storage)
-
-
-def ended(study: optuna.Study) -> dict[int, object]:
-    states = (TrialState.COMPLETE, TrialState.PRUNED)
-    return {trial.number: trial.datetime_complete for trial in study.trials if trial.state in states}
-
-
-def wait_for_trials(folder: Path, count: int, process: subprocess.Popen[str]) -> dict[int, object]:
-    journal = folder / "results" / "tiny" / "study.journal"
-    deadline = time.monotonic() + 240
-    while time.monotonic() < deadline:
-        assert process.poll() is None, process.communicate()[0]
-        if journal.exists() and journal.stat().st_size:
-            done = ended(study_of(folder))
-            if len(done) >= count:
-                return done
-        time.sleep(0.2)
-    process.kill()
-    raise AssertionError(f"fewer than {count} trials ended: {process.communicate()[0]}")
-
-
 def test_a_search_leaves_checkpoint_trials_reports_and_resolved_configuration(
-    tmp_path: Path, corpus: Path, cache: Path
+    new_search: Callable[..., Any], corpus: Path, cache: Path
 ) -> None:
-    output, _ = (process := start(tmp_path, corpus, cache)).communicate(timeout=380)
-    assert process.returncode == 0, output
-    folder = tmp_path / "results" / "tiny"
+    search = new_search(SEARCH, corpus, cache)
+    output, folder = search.complete(), search.results
     trials = pd.read_csv(folder / "trials.csv")
     assert len(trials) == 4
     assert set(trials["state"]) <= {"complete", "pruned"}
@@ -123,60 +97,108 @@ def test_a_search_leaves_checkpoint_trials_reports_and_resolved_configuration(
     assert answer.probabilities.sum() == pytest.approx(1.0, abs=1e-5)
 
 
-def test_a_killed_driver_resumes_and_no_finished_trial_runs_again(tmp_path: Path, corpus: Path, cache: Path) -> None:
-    process = start(tmp_path, corpus, cache)
-    before = wait_for_trials(tmp_path, 2, process)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    output, _ = (again := start(tmp_path, corpus, cache, "--resume")).communicate(timeout=380)
-    assert again.returncode == 0, output
-    study = study_of(tmp_path)
-    after = ended(study)
+def test_a_killed_driver_resumes_and_no_finished_trial_runs_again(
+    new_search: Callable[..., Any], corpus: Path, cache: Path
+) -> None:
+    search = new_search(SEARCH, corpus, cache)
+    search.start()
+    before = search.wait_for_ended(2)
+    search.kill()
+    search.complete("--resume")
+    after = search.ended()
     assert {number: after[number] for number in before} == before
-    assert len(pd.read_csv(tmp_path / "results" / "tiny" / "trials.csv")) == 4
-    assert not [t for t in study.trials if t.state in (TrialState.RUNNING, TrialState.WAITING)]
-    assert (tmp_path / "results" / "tiny" / "best" / "manifest.json").exists()
+    assert_whole(search, trials=4)
 
 
-def test_ctrl_c_leaves_the_best_model_so_far(tmp_path: Path, corpus: Path, cache: Path) -> None:
-    long = SEARCH["search"] | {"trials": 500}  # type: ignore[operator]
-    process = start(tmp_path, corpus, cache, search={"search": long})
-    wait_for_trials(tmp_path, 2, process)
-    process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=120)
-    assert process.returncode == 130, output
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_driver_killed_again_and_again_at_random_moments_loses_no_finished_trial(
+    new_search: Callable[..., Any], figures: Path, cache: Path, seed: int
+) -> None:
+    moments = random.Random(seed)
+    search = new_search(FLAT, figures, cache)
+    before: dict[int, Any] = {}
+    for number in range(3):
+        search.start(*(["--resume"] if number else []))
+        search.wait_until(lambda trials: any(trial.state == TrialState.RUNNING for trial in trials))
+        time.sleep(moments.uniform(0.0, 3.0))
+        search.kill()
+        after = search.ended()
+        assert {number: after[number] for number in before} == before
+        before = after
+    search.complete("--resume")
+    after = search.ended()
+    assert {number: after[number] for number in before} == before
+    assert_whole(search, trials=4)
+
+
+def test_a_trial_whose_worker_is_killed_goes_on_and_the_search_ends_with_all_trials(
+    new_search: Callable[..., Any], figures: Path, cache: Path
+) -> None:
+    search = new_search(FLAT, figures, cache)
+    search.start()
+    search.wait_until(lambda trials: bool(trials) and len(trials[0].intermediate_values) >= 3)
+    os.kill(search.workers("Trainable")[0], signal.SIGKILL)
+    code, output = search.end()
+    assert code == 0, output
+    assert output.count("started again from its last saved epoch") == 1, output
+    assert "Traceback" not in output
+    assert_whole(search, trials=4)
+    epochs = sorted(search.trials()[0].intermediate_values)
+    assert epochs == list(range(1, len(epochs) + 1))
+
+
+def assert_whole(search: Any, *, trials: int) -> None:
+    """Nothing is left running or queued, every trial counts once, and the winner was fitted."""
+    states = [trial.state for trial in search.trials()]
+    assert TrialState.RUNNING not in states
+    assert TrialState.WAITING not in states
+    table = pd.read_csv(search.results / "trials.csv")
+    assert len(table) == trials
+    assert set(table["state"]) <= {"complete", "pruned"}
+    assert (search.results / "best" / "manifest.json").exists()
+
+
+def test_ctrl_c_leaves_the_best_model_so_far(new_search: Callable[..., Any], corpus: Path, cache: Path) -> None:
+    search = new_search(SEARCH | {"search": SEARCH["search"] | {"trials": 500}}, corpus, cache)
+    search.start()
+    search.wait_for_ended(2)
+    search.process.send_signal(signal.SIGINT)
+    code, output = search.end(120)
+    assert code == 130, output
     assert "go on with --resume" in output
     assert "Traceback" not in output
-    best = open_checkpoint(tmp_path / "results" / "tiny" / "best")
+    best = open_checkpoint(search.results / "best")
     assert best.manifest["notes"]["fitted_on"] == "train"
 
 
-def test_a_trial_that_raises_is_reported_and_the_search_goes_on(tmp_path: Path, corpus: Path, cache: Path) -> None:
+def test_a_trial_that_raises_is_reported_and_the_search_goes_on(
+    new_search: Callable[..., Any], corpus: Path, cache: Path
+) -> None:
     # Six halvings leave nothing of a window of 16 columns: a mistake that no single field shows.
     broken = {"model": {"kind": "cnn", "width": 4, "stages": 6}, "training": {"augment": {"crop_columns": 16}}}
-    search = {
-        "variants": {"flat": SEARCH["variants"]["flat"], "broken": broken},  # type: ignore[index]
+    changes = {
+        "variants": {"flat": SEARCH["variants"]["flat"], "broken": broken},
         "points": [{"variant": "broken"}, {"variant": "flat"}, {"variant": "flat"}],
         "search": {"metric": "accuracy", "trials": 3, "startup_trials": 2, "retries": 1},
         "refit": {"seeds": [1]},
     }
-    output, _ = (process := start(tmp_path, corpus, cache, search=search)).communicate(timeout=380)
-    assert process.returncode == 0, output
-    trials = pd.read_csv(tmp_path / "results" / "tiny" / "trials.csv")
+    search = new_search(SEARCH | changes, corpus, cache)
+    output = search.complete()
+    trials = pd.read_csv(search.results / "trials.csv")
     assert trials["state"].value_counts().to_dict() == {"complete": 2, "fail": 1}
     assert "trial 0 failed" in output
-    assert trials.loc[trials["state"] == "fail", "error"].str.len().item() > 10
+    reason = trials.loc[trials["state"] == "fail", "error"].item()
+    assert len(reason) > 10
+    assert reason in output
+    assert reason in (search.results / "trials" / "trial_00000" / "error.txt").read_text(encoding="utf-8")
 
 
-def test_a_second_search_of_the_same_name_does_not_touch_the_first(tmp_path: Path, corpus: Path, cache: Path) -> None:
-    flat = {
-        "variants": {"flat": SEARCH["variants"]["flat"]},  # type: ignore[index]
-        "points": [],
-        "search": {"metric": "accuracy", "trials": 1},
-        "refit": {"seeds": [1]},
-    }
-    for _ in range(2):
-        output, _ = (process := start(tmp_path, corpus, cache, search=flat)).communicate(timeout=380)
-        assert process.returncode == 0, output
-    assert (tmp_path / "results" / "tiny" / "best").is_dir()
-    assert (tmp_path / "results" / "tiny-2" / "best").is_dir()
+def test_a_second_search_of_the_same_name_does_not_touch_the_first(
+    new_search: Callable[..., Any], figures: Path, cache: Path
+) -> None:
+    search = new_search(FLAT | {"search": {"metric": "accuracy", "trials": 1}}, figures, cache)
+    search.complete()
+    first = (search.results / "best" / "manifest.json").read_bytes()
+    search.complete()
+    assert (search.results / "best" / "manifest.json").read_bytes() == first
+    assert (search.results.with_name("flat-2") / "best").is_dir()
