@@ -48,6 +48,11 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--output", default="results", help="folder or URI (s3://...) of results (default: results)")
     options.add_argument("--name", help="name of the search, instead of the file's")
     options.add_argument("--resume", action="store_true", help="go on with the newest search of this name")
+    options.add_argument(
+        "--resume-or-start",
+        action="store_true",
+        help="the same, or begin where there is none: for jobs that are retried",
+    )
     options.add_argument("--address", help="Ray cluster: auto, host:6379 or ray://host:10001; without it, this machine")
     options.add_argument("--trials", type=int, help="number of trials, instead of the file's")
     options.add_argument("--time-budget", help="time for the trials, such as 90s, 30m, 2h, instead of the file's")
@@ -68,7 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             config,
             data=options.data,
             output=options.output,
-            resume=options.resume,
+            resume=options.resume or options.resume_or_start,
+            or_start=options.resume_or_start,
             address=options.address,
             cache=options.cache,
         )

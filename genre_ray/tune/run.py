@@ -40,6 +40,7 @@ def search(
     data: str | None = None,
     output: str | Path = "results",
     resume: bool = False,
+    or_start: bool = False,
     address: str | None = None,
     cache: str | None = None,
     stream: TextIO = sys.stderr,
@@ -47,12 +48,13 @@ def search(
     """Run or go on with the search that `config` describes; returns where everything lies and how it scored.
 
     Ctrl-C ends the trials, leaves the best model so far in `best/` and raises KeyboardInterrupt; `resume` goes on from
-    there, as after a killed driver. RunError, ConfigError, CatalogError or SplitError when it cannot start.
+    there, as after a killed driver, and with `or_start` begins where there is nothing to go on with. RunError,
+    ConfigError, CatalogError or SplitError when it cannot start.
     """
     mirror = Mirror.of(output)
     mirror.pull()
-    folder = claim(mirror.root, config, resume=resume)
-    if resume:
+    folder = claim(mirror.root, config, resume=resume, or_start=or_start)
+    if (folder / _CONFIG).exists():
         config = _same_search(folder, config)
     with records.owned(folder), connect(address):
         (folder / _CONFIG).write_text(yaml.safe_dump(_plain(config), sort_keys=False), encoding="utf-8")
@@ -75,10 +77,10 @@ def search(
             raise
 
 
-def claim(output: Path, config: TuneConfig, *, resume: bool) -> Path:
+def claim(output: Path, config: TuneConfig, *, resume: bool, or_start: bool = False) -> Path:
     """The folder of this search: a new one (`name`, `name-2`, ...), or the newest that exists when resuming."""
     existing = [folder for folder in _candidates(output, config.name) if (folder / _CONFIG).exists()]
-    if resume:
+    if resume and (existing or not or_start):
         if not existing:
             raise RunError(
                 f"nothing to resume: there is no search {config.name} in {output}",

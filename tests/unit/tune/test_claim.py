@@ -1,0 +1,41 @@
+"""Which folder a search takes: a new one, or the newest to go on with."""
+
+from pathlib import Path
+
+import pytest
+
+from genre_ray.errors import RunError
+from genre_ray.tune.command import default_config
+from genre_ray.tune.config import TuneConfig, load
+from genre_ray.tune.run import claim
+
+
+@pytest.fixture
+def config() -> TuneConfig:
+    return load(default_config("smoke.yaml")).model_copy(update={"name": "mine"})
+
+
+def started(folder: Path) -> Path:
+    (folder / "config.yaml").touch()
+    return folder
+
+
+def test_each_search_has_a_folder_of_its_own(tmp_path: Path, config: TuneConfig) -> None:
+    first = started(claim(tmp_path, config, resume=False))
+    assert claim(tmp_path, config, resume=False) != first
+
+
+def test_resume_takes_the_newest(tmp_path: Path, config: TuneConfig) -> None:
+    started(claim(tmp_path, config, resume=False))
+    second = started(claim(tmp_path, config, resume=False))
+    assert claim(tmp_path, config, resume=True) == second
+    assert claim(tmp_path, config, resume=True, or_start=True) == second
+
+
+def test_resume_of_nothing_is_an_error_that_says_so(tmp_path: Path, config: TuneConfig) -> None:
+    with pytest.raises(RunError, match="nothing to resume"):
+        claim(tmp_path, config, resume=True)
+
+
+def test_resume_or_start_begins_where_there_is_nothing(tmp_path: Path, config: TuneConfig) -> None:
+    assert claim(tmp_path, config, resume=True, or_start=True) == tmp_path / "mine"
