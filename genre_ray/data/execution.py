@@ -27,6 +27,8 @@ from genre_ray.data.store import Entry, Store
 from genre_ray.data.telemetry import WorkTelemetry
 from genre_ray.errors import GenreRayError, RunError
 
+logger = logging.getLogger(__name__)
+
 _SEEN_WITHIN_S = 30.0
 _RESULT = pa.schema(
     [
@@ -73,6 +75,8 @@ def run(shards: Sequence[Shard], work: Work, store: Store, *, actors: Actors | N
     name = uuid4().hex[:12]
     telemetry = WorkTelemetry(type(work).__name__)
     first = True
+    if not _free_cpus():
+        logger.warning("all CPUs of the cluster are taken; work on the tracks begins when one comes free")
     try:
         with _quiet():
             for done in _results(_dataset(shards, work, store, name, actors)):
@@ -95,6 +99,11 @@ def cpus() -> int:
 def gpus() -> float:
     """GPUs of the cluster as it is now."""
     return _resources().get("GPU", 0.0)
+
+
+def _free_cpus() -> float:
+    free: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]  # Ray's own annotations
+    return free.get("CPU", 0.0)
 
 
 def _resources() -> dict[str, float]:

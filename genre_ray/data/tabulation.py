@@ -24,6 +24,7 @@ from genre_ray.data.execution import Actors
 from genre_ray.data.identity import identities, key_of
 from genre_ray.data.shards import Work, cut, shard_size
 from genre_ray.data.store import Store
+from genre_ray.data.telemetry import WorkTelemetry
 from genre_ray.errors import ConfigError
 from genre_ray.progress import Progress, duration
 from genre_ray.schema import Track
@@ -120,6 +121,7 @@ def _complete(
     reused = len(pairs) - len(missing)
     if missing:
         with connect(), Progress(verb, total=len(pairs), done=reused, shown=progress, stream=stream) as shown:
+            WorkTelemetry(type(work).__name__).cached(reused)
             shards = cut(missing, size=shard_size(len(missing), execution.cpus()))
             chosen = actors(len(shards)) if actors is not None else None
             for done in execution.run(shards, work, parts, actors=chosen):

@@ -1,20 +1,44 @@
 """Keys name content and config, nothing else; what a store holds is found again."""
 
+import io
 import os
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from genre_ray.config import ClipConfig, FeatureConfig, InputConfig, SpectrogramConfig
-from genre_ray.data.cache import Extraction, clip_store, default_location, places, preparation_key, track_keys
+from genre_ray.data.cache import (
+    EXTRACTION_VERSION,
+    Extraction,
+    clip_store,
+    default_location,
+    places,
+    preparation_key,
+    track_keys,
+)
 from genre_ray.data.catalog import Catalog
 from genre_ray.data.shards import complete, cut
 from genre_ray.data.store import Store
-from genre_ray.schema import Track
+from genre_ray.preprocessing import extract
+from genre_ray.schema import FEATURE_COLUMNS, Track
+from genre_ray.spectrogram import figure_from_levels
 
 PLOT = InputConfig()
+EXPECTED_OF_VERSION = {
+    1: {
+        "rms_mean": 0.291548,
+        "spectral_centroid_mean": 796.0555,
+        "rolloff_mean": 1936.6466,
+        "zero_crossing_rate_mean": 0.040579,
+        "tempo": 60.09266,
+        "mfcc1_mean": -480.1666,
+        "mfcc20_mean": -1.451352,
+    }
+}
+MEAN_LEVEL_OF_VERSION = {1: 7.608}
 
 
 def catalog(*tracks: Track, digests: dict[str, str] | None = None) -> Catalog:
@@ -52,6 +76,25 @@ def test_the_version_of_extraction_is_in_the_key(monkeypatch: pytest.MonkeyPatch
     before = preparation_key(PLOT)
     monkeypatch.setattr("genre_ray.data.cache.EXTRACTION_VERSION", 1_000)
     assert preparation_key(PLOT) != before
+
+
+def test_a_version_of_extraction_gives_what_it_always_gave() -> None:
+    """Where this fails although extraction is right, EXTRACTION_VERSION must go up with the new values."""
+    y, x = np.mgrid[0:128, 0:334]
+    drawn = ((x + 2 * y) % 256).astype(np.uint8)[np.newaxis]
+    stream = io.BytesIO()
+    figure_from_levels(drawn).save(stream, "PNG")
+    (clip,) = extract(Track(id="f", figure=stream.getvalue(), features=np.arange(57.0)), PLOT)
+    np.testing.assert_array_equal(clip.spectrogram, drawn)
+    t = np.arange(22_050) / 22_050
+    sound = 0.4 * np.sin(2 * np.pi * 440 * t) + 0.1 * np.sin(2 * np.pi * 1760 * t * (1 + 0.1 * t))
+    stream = io.BytesIO()
+    soundfile.write(stream, sound, 22_050, format="WAV", subtype="FLOAT")
+    (clip,) = extract(Track(id="a", audio=stream.getvalue()), PLOT)
+    found = dict(zip(FEATURE_COLUMNS, clip.features, strict=True))
+    expected = EXPECTED_OF_VERSION[EXTRACTION_VERSION]
+    assert {name: pytest.approx(found[name], rel=1e-3) for name in expected} == expected
+    assert float(clip.spectrogram.mean()) == pytest.approx(MEAN_LEVEL_OF_VERSION[EXTRACTION_VERSION], abs=0.5)
 
 
 def test_a_digest_names_a_track_wherever_it_lies() -> None:
