@@ -45,10 +45,10 @@ def predict_catalog(
 
     Columns: `track`, `path`, `label` (the top genre), `score` (its probability), `clips`, `p_<genre>` for each genre,
     `embedding` on request, and `error_kind` and `error` for a track that could not be used. `concurrency` is the
-    number of actors, each with one CPU and thread and its share of the GPUs; None is one for each CPU that is there now,
-    so name it where the cluster has yet to grow. An interrupted run goes on where it was, unless `resume` is off;
-    nothing is done where `out` is already the answer. The checkpoint travels to the workers: only this process must see
-    it. Errors as `open_checkpoint`, `tracks_of` and `tabulate`.
+    number of actors, each with one CPU and thread and its share of the GPUs; None is one for each CPU that is there
+    now, so name it where the cluster has yet to grow. An interrupted run goes on where it was, unless `resume` is off;
+    nothing is done where `out` is already the answer. The checkpoint travels to the workers: only this process must
+    see it. Errors as `open_checkpoint`, `tracks_of` and `tabulate`.
     """
     tracks = tracks_of(sources)
     opened = open_checkpoint(checkpoint)
