@@ -96,7 +96,7 @@ def test_every_track_has_the_features_of_the_table() -> None:
     kept, dropped = np.zeros(57), np.zeros(57)
     for path in tracks:
         kept, dropped = np.maximum(kept, deviations(path)), np.maximum(dropped, deviations(path, tail="dropped"))
-    assert dropped.max() < 1e-5
+    assert dropped.max() < 1e-4
     assert kept.max() < 0.025  # the means of harmony and perceptr; librosa 0.7 left out the last n % 512 samples
     assert np.sort(kept)[-5] < 1e-5
 
