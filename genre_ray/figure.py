@@ -12,7 +12,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.spatial import cKDTree
 
 from genre_ray.errors import FigureError
 from genre_ray.magma import magma_colours
@@ -91,6 +90,8 @@ def levels_of(pixels: NDArray[np.uint8], *, track: str | None = None) -> NDArray
     levels: NDArray[np.uint8] = slots[(codes * _HASH_FACTOR) >> _HASH_SHIFT]
     inexact = wanted[levels] != codes
     if inexact.any():
+        from scipy.spatial import cKDTree  # half a second that the data set's own figures need not wait for
+
         distance, nearest = cKDTree(magma_colours().astype(np.float64)).query(pixels[inexact, :3].astype(np.float64))
         levels[inexact] = nearest
         _check_colours(float(np.sum(distance)) / codes.size, track)
