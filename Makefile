@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install tune test lint check serve clean
+.PHONY: help install tune test soak lint check serve clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*##/\t/' | expand -t 10
@@ -23,8 +23,11 @@ tune: $(INSTALLED)  ## search; ARGS='--data DIR' for your own music
 serve: $(INSTALLED)  ## serve the newest best checkpoint on http://127.0.0.1:8000
 	$(BIN)/genre-ray serve $(ARGS)
 
-test: $(INSTALLED)  ## all tests; ARGS='tests/unit' for the quick ones
+test: $(INSTALLED)  ## the tests; ARGS='tests/unit' for the quick ones
 	$(BIN)/python -m pytest $(ARGS)
+
+soak: $(INSTALLED)  ## the tests of many minutes: autoscaling with fake nodes, ten thousand damaged uploads
+	$(BIN)/python -m pytest -m soak $(ARGS)
 
 lint: $(INSTALLED)  ## ruff and mypy
 	$(BIN)/ruff format --check .

@@ -174,6 +174,7 @@ def test_half_closed_and_abandoned_connections_leave_no_trace(running: Any) -> N
         assert client.get("/v2/health/ready").status_code == 200
 
 
+@pytest.mark.soak
 def test_mutated_files_get_an_answer_or_a_refusal_and_memory_is_steady(engine: Any, tmp_path: Path) -> None:
     program = Path(__file__).with_name("mutations.py")
     done = subprocess.run(
@@ -191,6 +192,7 @@ def test_mutated_files_get_an_answer_or_a_refusal_and_memory_is_steady(engine: A
     assert found["grown_kb"] < 60_000
 
 
+@pytest.mark.soak
 def test_the_description_holds_under_schemathesis(engine: Any) -> None:
     schemathesis = pytest.importorskip("schemathesis", reason="needs schemathesis: pip install schemathesis")
     from genre_ray.serve.local import LocalBackend

@@ -20,7 +20,7 @@ from optuna.trial import TrialState
 
 from tests.integration.cluster.fake_nodes import fake_cluster
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.ray, pytest.mark.soak, pytest.mark.timeout(1200)]
 
 NODES = 2
 CPUS = 2
