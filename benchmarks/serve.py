@@ -122,6 +122,7 @@ class Server:
 
     def __init__(self, name: str, command: list[str], port: int, environment: dict[str, str]) -> None:
         self.name, self.port = name, port
+        self.idle = 0.0
         self.log = tempfile.NamedTemporaryFile("w+", suffix=".log")  # noqa: SIM115 - as long as the server
         self.process = subprocess.Popen(
             command, env=os.environ | {"OMP_NUM_THREADS": "1"} | environment, stdout=self.log, stderr=self.log
@@ -245,15 +246,23 @@ def _at(values: list[float], share: float) -> float:
     return round(values[int(share * (len(values) - 1))] * 1e3, 2) if values else float("nan")
 
 
+def idle_rate(server: Server, seconds: float = 4.0) -> float:
+    """Processor seconds a second while nobody asks: what Ray's own processes use all the time, whatever the load."""
+    before, start = server.cpu_s(), time.perf_counter()
+    time.sleep(seconds)
+    return (server.cpu_s() - before) / (time.perf_counter() - start)
+
+
 def load(
     server: Server, clients: int, seconds: float, *, rate: float | None = None, path: str = "/v1/predict"
 ) -> dict[str, Any]:
     """Load from a process of its own, with the processor time that the server used for each request meanwhile."""
     command = [sys.executable, __file__, "--client", str(server.port), path, str(clients), str(seconds), str(rate or 0)]
-    before = server.cpu_s()
+    before, start = server.cpu_s(), time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     found: dict[str, Any] = json.loads(done.stdout)
-    found["cpu_ms"] = (server.cpu_s() - before) / max(1, found["ok"]) * 1e3
+    used = server.cpu_s() - before - server.idle * (time.perf_counter() - start)
+    found["cpu_ms"] = used / max(1, found["ok"]) * 1e3
     return found
 
 
@@ -297,6 +306,9 @@ def compare(folder: Path, checkpoint: str, options: argparse.Namespace) -> None:
             servers.append(start(folder, checkpoint, options.workers))
             servers[-1].wait()
             load(servers[-1], options.clients, 3.0)
+        for server in servers:
+            server.idle = idle_rate(server)
+            print(f"{server.name} idle: {server.idle:.1%} of a processor, left out of the figures below")
         rounds: dict[str, list[dict[str, Any]]] = {server.name: [] for server in servers}
         floors: list[float] = []
         for _ in range(options.rounds):

@@ -5,6 +5,7 @@ Prints one line of JSON: answers by status, and how much memory the second half 
 
 import asyncio
 import collections
+import faulthandler
 import io
 import json
 import sys
@@ -64,8 +65,9 @@ def mutated(content: bytes, generator: np.random.Generator) -> bytes:
 
 
 async def ask(application: WebApplication, path: str, content: bytes, headers: list[tuple[bytes, bytes]]) -> int:
-    """One request by hand; its status."""
+    """One request by hand; its status. Windows of a second are enough to find what breaks, and thirty times as fast."""
     sent: list[Any] = []
+    query = b"clip_s=1" if path.endswith("audio") else b""
 
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": content, "more_body": False}
@@ -73,7 +75,7 @@ async def ask(application: WebApplication, path: str, content: bytes, headers: l
     async def send(message: Any) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "method": "POST", "path": path, "headers": headers, "query_string": b""}
+    scope = {"type": "http", "method": "POST", "path": path, "headers": headers, "query_string": query}
     await application(scope, receive, send)
     return int(sent[0]["status"])
 
@@ -88,6 +90,7 @@ def resident_kb() -> int:
 
 def main(checkpoint: str, count: int, seed: int) -> None:
     """Ask with `count` mutated files, turn about."""
+    faulthandler.enable()
     generator = np.random.default_rng(seed)
     args = ServeArgs(checkpoint=checkpoint, device="cpu", backend="eager")
     application = WebApplication(LocalBackend(Engine(args, checkpoint)), args)

@@ -21,11 +21,15 @@ import httpx
 import numpy as np
 import pytest
 import soundfile
+import yaml
 
 from genre_ray.checkpoint import version_of
 from genre_ray.spectrogram import figure_from_levels
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+ROOT = Path(__file__).parents[3]
+GRPC: dict[str, int] = {}
 
 PROMOTE = """
 import json, sys
@@ -48,7 +52,13 @@ print("RESULT", json.dumps([state["pid"] for state in replica_states("genre", ["
 
 @pytest.fixture(scope="module")
 def service(serving: Callable[..., Any]) -> Any:
-    return serving()
+    def change(document: dict[str, Any]) -> None:
+        document["grpc_options"] = yaml.safe_load((ROOT / "serve_configs/grpc.yaml").read_text())["grpc_options"]
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            document["grpc_options"]["port"] = GRPC["port"] = probe.getsockname()[1]
+
+    return serving(change)
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +136,31 @@ def test_a_recording_is_answered_by_its_own_deployment(service: Any, sound: byte
     assert [set(row) for row in as_list.json()] == [{"label", "score"}] * 2
     assert rubbish.status_code == 422
     assert rubbish.json()["type"].endswith("#unusable-audio")
+
+
+def test_the_same_question_over_grpc_has_the_same_answer(service: Any, document: dict[str, Any]) -> None:
+    import grpc
+
+    from genre_ray.serve.grpc_api.messages import SERVICE, messages
+
+    made = messages()
+    request = made.PredictRequest(figure=base64.b64decode(document["figure"]), features=document["features"])
+    with grpc.insecure_channel(f"127.0.0.1:{GRPC['port']}") as channel:
+        ask = channel.unary_unary(
+            f"/{SERVICE}/Predict",
+            request_serializer=made.PredictRequest.SerializeToString,
+            response_deserializer=made.PredictReply.FromString,
+        )
+        reply = ask(request, timeout=60)
+        with pytest.raises(grpc.RpcError) as refused:
+            ask(made.PredictRequest(figure=b"GIF89a", features=document["features"]), timeout=60)
+    with service.client() as client:
+        answer = client.post("/v1/predict", json=document).json()
+    assert reply.label == answer["label"]
+    assert reply.version == answer["model"]["version"]
+    assert reply.score == pytest.approx(answer["score"], abs=1e-5)
+    assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert "PNG or JPEG" in refused.value.details()
 
 
 def test_headers_that_belong_to_serve_have_no_effect_from_outside(service: Any, document: dict[str, Any]) -> None:
