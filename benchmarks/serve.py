@@ -306,13 +306,12 @@ def compare(folder: Path, checkpoint: str, options: argparse.Namespace) -> None:
             servers.append(start(folder, checkpoint, options.workers))
             servers[-1].wait()
             load(servers[-1], options.clients, 3.0)
-        for server in servers:
-            server.idle = idle_rate(server)
-            print(f"{server.name} idle: {server.idle:.1%} of a processor, left out of the figures below")
+        time.sleep(20)  # Ray starts workers ahead for a while
         rounds: dict[str, list[dict[str, Any]]] = {server.name: [] for server in servers}
         floors: list[float] = []
         for _ in range(options.rounds):
             for server in servers:
+                server.idle = idle_rate(server, 2.0)
                 rounds[server.name].append(load(server, options.clients, options.seconds))
             floors.append(direct(folder, checkpoint, "auto", options.seconds / 2))
         report(rounds, floors)
