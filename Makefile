@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install tune test soak lint check serve clean
+.PHONY: help install tune test slow soak lint check serve clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*##/\t/' | expand -t 10
@@ -25,6 +25,9 @@ serve: $(INSTALLED)  ## serve the newest best checkpoint on http://127.0.0.1:800
 
 test: $(INSTALLED)  ## the tests; ARGS='tests/unit' for the quick ones
 	$(BIN)/python -m pytest $(ARGS)
+
+slow: $(INSTALLED)  ## the tests with whole searches, services and browsers
+	$(BIN)/python -m pytest -m 'slow and not soak' $(ARGS)
 
 soak: $(INSTALLED)  ## the tests of many minutes: autoscaling with fake nodes, ten thousand damaged uploads
 	$(BIN)/python -m pytest -m soak $(ARGS)
