@@ -137,23 +137,26 @@ def test_another_configuration_shares_no_result(finished: Evaluation, corpus: Pa
     assert len(written(finished.folder)) == 9
 
 
-def test_a_fit_that_diverges_is_named_with_its_remedy_and_does_not_stop_the_others(
+def test_every_run_that_fails_is_named_with_its_remedy_and_stops_none_of_the_others(
     corpus: Path, cache: str, tmp_path: Path
 ) -> None:
     root = tmp_path / "huge"
     root.mkdir()
     lines = (corpus / "features_30_sec.csv").read_text(encoding="utf-8").splitlines()
     cells = lines[1].split(",")
-    # Infinite as float32: a fit that has it in training diverges, one that has it in the test part cannot be scored.
+    # Infinite as float32: a fit with it in its training or validation part diverges, one with it in the test part cannot
+    # be scored. All three runs go to their end, and each says what befell it.
     lines[1] = ",".join([*cells[:2], "1e300", *cells[3:]])
     (root / "features_30_sec.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     raw = CONFIG.model_copy(update={"inputs": InputConfig(spectrogram=None, features=FeatureConfig(scaling="none"))})
-    with pytest.raises(RunError, match="2 of 3 runs failed") as caught:
+    with pytest.raises(RunError, match="3 of 3 runs failed") as caught:
         run(root, cache, tmp_path / "out", raw, seeds=(1,), calibrated=False)
     assert "lower training.learning_rate" in str(caught.value.found)
     assert "1 of 20 test tracks are not finite; found: ambient.00000" in str(caught.value.found)
+    assert "the validation loss is nan" in str(caught.value.found)
+    assert "the training loss is nan" in str(caught.value.found)
     assert "finished runs are kept" in str(caught.value.remedy)
-    assert len(written(tmp_path / "out")) == 1
+    assert len(written(tmp_path / "out")) == 0
 
 
 @pytest.fixture(scope="module")
