@@ -144,8 +144,8 @@ def test_every_run_that_fails_is_named_with_its_remedy_and_stops_none_of_the_oth
     root.mkdir()
     lines = (corpus / "features_30_sec.csv").read_text(encoding="utf-8").splitlines()
     cells = lines[1].split(",")
-    # Infinite as float32: a fit with it in its training or validation part diverges, one with it in the test part cannot
-    # be scored. All three runs go to their end, and each says what befell it.
+    # Infinite as float32: a fit with it in its training or validation part diverges, one with it in the test part
+    # cannot be scored. All three runs go to their end, and each says what befell it.
     lines[1] = ",".join([*cells[:2], "1e300", *cells[3:]])
     (root / "features_30_sec.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     raw = CONFIG.model_copy(update={"inputs": InputConfig(spectrogram=None, features=FeatureConfig(scaling="none"))})
