@@ -1,11 +1,11 @@
 """Batch prediction: tracks a second with one actor and with two, start-up apart.
 
-    python benchmarks/predict.py                              figures of the composed corpus, a small fitted hybrid
+    python benchmarks/predict.py                              the composed corpus, a small fitted hybrid
     python benchmarks/predict.py --data DIR --checkpoint DIR  tracks of a folder, a checkpoint
 
-Actors take seconds to start and to load torch, which a long run never notices and a short one is made of. So each
-setting predicts a short and a long list, and its rate is what the tracks in between took: (long - short) tracks over
-the difference of the times. Tracks are taken again under other ids where there are too few.
+Actors take seconds to start and to load torch, which a long run never notices and a short one is made of. So the rate
+is that of the last three quarters of the tracks, when all actors are at work. Tracks are taken again under other ids
+where there are too few.
 """
 
 import argparse
@@ -14,13 +14,16 @@ import os
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from genre_ray import checkpoint as checkpoints
 from genre_ray.clips import ClipTable
 from genre_ray.config import RunConfig, parse
 from genre_ray.connection import connect
+from genre_ray.data import execution
 from genre_ray.data.catalog import open_catalog
 from genre_ray.data.inbox import tracks_of
 from genre_ray.data.synthesis import compose
@@ -46,16 +49,26 @@ def many(tracks: list[Track], count: int) -> list[Track]:
     return [replace(tracks[i % len(tracks)], id=f"{i:06d}") for i in range(count)]
 
 
-def rate(tracks: list[Track], checkpoint: Path, actors: int, lengths: tuple[int, int], folder: Path) -> float:
-    """Tracks a second between a short and a long list."""
-    seconds = []
-    for count in lengths:
-        out = folder / f"{actors}-{count}-{time.monotonic_ns()}.parquet"
-        done = predict_catalog(many(tracks, count), checkpoint, out, concurrency=actors, device="cpu", progress=False)
-        assert done.tracks == count
-        assert not done.failed, done.describe()
-        seconds.append(done.seconds)
-    return (lengths[1] - lengths[0]) / (seconds[1] - seconds[0])
+def rate(tracks: list[Track], checkpoint: Path, actors: int, folder: Path) -> float:
+    """Tracks a second over the last three quarters."""
+    finished: list[tuple[float, int]] = []
+    run = execution.run
+
+    def watched(*arguments: Any, **options: Any) -> Iterator[execution.Done]:
+        for done in run(*arguments, **options):
+            finished.append((time.perf_counter(), len(done.entries)))
+            yield done
+
+    out = folder / f"{actors}-{time.monotonic_ns()}.parquet"
+    execution.run = watched
+    try:
+        done = predict_catalog(tracks, checkpoint, out, concurrency=actors, device="cpu", progress=False)
+    finally:
+        execution.run = run
+    assert done.tracks == sum(count for _, count in finished) == len(tracks)
+    assert not done.failed, done.describe()
+    first = len(finished) // 4
+    return sum(count for _, count in finished[first:]) / (finished[-1][0] - finished[first - 1][0])
 
 
 def main() -> None:
@@ -63,7 +76,7 @@ def main() -> None:
     options.add_argument("--data", type=Path, help="folder or table (default: a composed corpus)")
     options.add_argument("--checkpoint", type=Path, help="default: a hybrid fitted for an epoch")
     options.add_argument("--rounds", type=int, default=3)
-    options.add_argument("--lengths", type=int, nargs=2, default=(100, 1100), metavar="N")
+    options.add_argument("--tracks", type=int, default=1000, metavar="N")
     options.add_argument("--json", type=Path, metavar="FILE")
     arguments = options.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -71,12 +84,12 @@ def main() -> None:
         root = arguments.data or compose(folder / "corpus", tracks_per_genre=10, duration_s=10.0, seed=0)
         checkpoint = arguments.checkpoint or fitted(root, folder / "checkpoint")
         tracks = [t for t in tracks_of(root) if t.audio is not None or not (t.figure is None or t.features is None)]
-        lengths = (arguments.lengths[0], arguments.lengths[1])
+        tracks = many(tracks, arguments.tracks)
         found: dict[int, list[float]] = {1: [], 2: []}
         with connect(num_cpus=2):
             for _ in range(arguments.rounds):
                 for actors, rates in found.items():
-                    rates.append(rate(tracks, checkpoint, actors, lengths, folder))
+                    rates.append(rate(tracks, checkpoint, actors, folder))
     one, two = (statistics.median(found[actors]) for actors in (1, 2))
     scaling = statistics.median(b / a for a, b in zip(found[1], found[2], strict=True))
     print(f"batch prediction of {len(tracks)} tracks, {arguments.rounds} rounds, load {os.getloadavg()[0]:.1f}")

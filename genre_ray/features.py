@@ -16,9 +16,10 @@ from genre_ray.errors import FeatureError
 from genre_ray.rhythm import tempo
 from genre_ray.schema import FEATURE_COLUMNS, N_MELS
 from genre_ray.separation import Tail, separate
-from genre_ray.spectrum import N_BINS, blocks, count_frames, mel_of
+from genre_ray.spectrum import blocks, count_frames, mel_of
 from genre_ray.timbre import rms, spectral_shape, zero_crossing_rate
 from genre_ray.tonality import chroma
+from genre_ray.workspace import workspace
 
 _N_MFCC = 20
 _AMIN = 1e-10
@@ -42,17 +43,16 @@ def extract_with_mel(
 ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
     """The features and the mel power spectrogram (T, 128) out of one pass; see `extract`."""
     count = count_frames(samples)
-    spectrum = np.empty((count, N_BINS), dtype=np.complex64)
-    magnitude, across = np.empty((2, count, N_BINS), dtype=np.float32)
+    room = workspace(count)
     mel = np.empty((count, N_MELS), dtype=np.float32)
     shape = np.empty((3, count))
-    for block in blocks(samples, spectrum=spectrum, magnitude=magnitude):
+    for block in blocks(samples, spectrum=room.spectrum, magnitude=room.magnitude):
         mel[block.frames] = mel_of(block)
         shape[:, block.frames] = spectral_shape(block)
-        block.turned.medians(across[block.frames])
+        block.turned.medians(room.across[block.frames])
     mel_db = _power_to_db(mel)
-    harmonic, percussive = separate(spectrum, magnitude, across, length=len(samples), tail=tail)
-    before: list[NDArray[Any]] = [chroma(magnitude).T, rms(samples), *shape]
+    harmonic, percussive = separate(room, length=len(samples), tail=tail)
+    before: list[NDArray[Any]] = [chroma(room.magnitude).T, rms(samples), *shape]
     before += [zero_crossing_rate(samples), harmonic, percussive]
     mfcc = scipy.fft.dct(mel_db.T, axis=0, type=2, norm="ortho")[:_N_MFCC]
     values = [*_summary(before), tempo(mel_db), *_summary(mfcc)]

@@ -40,10 +40,13 @@ def median_over_rows(values: NDArray[np.float32], result: NDArray[np.float32]) -
     """Median of the 31 neighbours of each element along axis 0, the matrix mirrored beyond its edges."""
     rows, columns = values.shape
     padded, medians = _buffers(rows)
-    mirrored = _mirrored(rows)
+    before, after = np.split(_mirrored(rows), [_HALF, _HALF + rows])[::2]
     for start in range(0, columns, LANES):
         lanes = min(LANES, columns - start)
-        padded[: rows + 2 * _HALF, :lanes] = values[mirrored, start : start + lanes]
+        block = values[:, start : start + lanes]
+        padded[:_HALF, :lanes] = block[before]
+        padded[_HALF : _HALF + rows, :lanes] = block
+        padded[_HALF + rows : rows + 2 * _HALF, :lanes] = block[after]
         median31(padded.ravel(), medians.ravel())
         result[:, start : start + lanes] = medians[:rows, :lanes]
 

@@ -9,8 +9,8 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
+from genre_ray.fourier import HOP_LENGTH, N_FFT
 from genre_ray.schema import SAMPLE_RATE
-from genre_ray.spectrum import HOP_LENGTH, N_FFT
 
 _WINDOW_S = 8.0
 _START_BPM = 120.0

@@ -9,20 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genre_ray.compiled import compiled
+from genre_ray.fourier import HOP_LENGTH, N_BINS, N_FFT
 from genre_ray.medians import LANES
 from genre_ray.schema import SAMPLE_RATE
-from genre_ray.spectrum import HOP_LENGTH, N_BINS, N_FFT, PAD_MODE, Block
+from genre_ray.spectrum import PAD_MODE, Block
 
 _ROLL_PERCENT = 0.85
 _ZERO = 1e-10
 
 
 def rms(samples: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Root mean square of each frame (T,), from sums over hops in double precision."""
+    """Root mean square of each frame (T,), from sums over hops."""
     padded = np.pad(samples, N_FFT // 2, mode=PAD_MODE)
     hops = padded[: len(padded) // HOP_LENGTH * HOP_LENGTH].reshape(-1, HOP_LENGTH)
-    power = np.einsum("hi,hi->h", hops, hops, dtype=np.float64)
-    return np.sqrt(_over_frames(power) / N_FFT)
+    power = np.einsum("hi,hi->h", hops, hops)
+    return np.sqrt(_over_frames(power.astype(np.float64)) / N_FFT)
 
 
 def zero_crossing_rate(samples: NDArray[np.float32]) -> NDArray[np.float64]:

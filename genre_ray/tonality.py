@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genre_ray.compiled import compiled
+from genre_ray.fourier import N_FFT
 from genre_ray.schema import SAMPLE_RATE
-from genre_ray.spectrum import N_FFT
 
 _N_CHROMA = 12
 _LOWEST_HZ, _HIGHEST_HZ = 150.0, 4000.0

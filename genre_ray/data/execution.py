@@ -30,6 +30,7 @@ from genre_ray.errors import GenreRayError, RunError
 logger = logging.getLogger(__name__)
 
 _SEEN_WITHIN_S = 30.0
+_SETTLED_WITHIN_S = 3.0
 _RESULT = pa.schema(
     [
         ("shard", pa.string()),
@@ -75,7 +76,7 @@ def run(shards: Sequence[Shard], work: Work, store: Store, *, actors: Actors | N
     name = uuid4().hex[:12]
     telemetry = WorkTelemetry(type(work).__name__)
     first = True
-    if not _free_cpus():
+    if not _has_a_free_cpu():
         logger.warning("all CPUs of the cluster are taken; work on the tracks begins when one comes free")
     try:
         with _quiet():
@@ -101,9 +102,14 @@ def gpus() -> float:
     return _resources().get("GPU", 0.0)
 
 
-def _free_cpus() -> float:
-    free: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]  # Ray's own annotations
-    return free.get("CPU", 0.0)
+def _has_a_free_cpu() -> bool:
+    """Whether work can begin; what was given back a moment ago is seen a moment later."""
+    deadline = time.monotonic() + _SETTLED_WITHIN_S
+    while not ray.available_resources().get("CPU", 0.0):  # type: ignore[no-untyped-call]  # Ray's own annotations
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
 
 
 def _resources() -> dict[str, float]:

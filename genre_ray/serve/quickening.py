@@ -45,7 +45,7 @@ def quicken(predictor: Predictor, backend: str) -> str:
     if backend != "auto" and names != {backend}:
         raise ConfigError(
             f"the backend {backend} cannot run this model",
-            remedy="set args.backend: auto; for onnx, install the packages onnx and onnxruntime",
+            remedy="set args.backend: auto; for onnx: pip install 'genre_ray[onnx]'",
         )
     predictor.members = tuple(member for member, _ in taken)
     logger.info("the network runs by %s", ", ".join(sorted(names)))
@@ -146,7 +146,7 @@ def _onnx(eager: Network, inputs: tuple[Tensor, ...]) -> Way | None:
     """ONNX Runtime, on as many threads as torch has here."""
     if any(importlib.util.find_spec(name) is None for name in ("onnx", "onnxruntime")):
         return None
-    import onnxruntime  # type: ignore[import-untyped]  # optional, without annotations
+    import onnxruntime  # optional: pip install genre_ray[onnx]
 
     names = [f"input{i}" for i in range(len(inputs))]
     with tempfile.TemporaryDirectory() as folder:
