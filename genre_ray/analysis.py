@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genre_ray.features import extract_with_mel
-from genre_ray.separation import Tail
+from genre_ray.schema import Tail
 from genre_ray.spectrogram import Form, from_mel_power
 
 

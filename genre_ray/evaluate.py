@@ -23,7 +23,7 @@ from genre_ray.data.pipeline import prepare
 from genre_ray.data.protocol import ProtocolConfig
 from genre_ray.data.splits import make_splits
 from genre_ray.errors import GenreRayError, RunError
-from genre_ray.experiment import Experiment, Parts, Recipe, run_experiment
+from genre_ray.experiment import Calibration, Experiment, Parts, Recipe, run_experiment
 from genre_ray.intervals import Summary
 from genre_ray.progress import duration
 from genre_ray.report import RunResult, write_report
@@ -78,7 +78,7 @@ def evaluate(
     output: Path,
     seeds: Sequence[int] = (42,),
     fitted_on: Parts = "train + validation",
-    calibrated: bool = True,
+    calibration: Calibration = "validation",
     resume: bool = True,
     address: str | None = None,
     cache: str | None = None,
@@ -88,10 +88,10 @@ def evaluate(
 ) -> Evaluation:
     """Fit `config` on every split of `protocol` under every seed, score each test part once, and write the report.
 
-    `fitted_on` says what the scored fit sees; with `calibrated` a temperature is fitted on the validation part. Each
-    run is a Ray task of `cpus` cores (and a share of a GPU where there are any); its result lies under `output` as soon
-    as it is there, so that with `resume` the same call goes on where it was stopped. Results of other settings in the
-    same folder are left alone. RunError when runs failed: the others are kept.
+    `fitted_on` says what the scored fit sees, `calibration` where the temperature comes from. Each run is a Ray task
+    of `cpus` cores (and a share of a GPU where there are any); its result lies under `output` as soon as it is there,
+    so that with `resume` the same call goes on where it was stopped. Results of other settings in the same folder are
+    left alone. RunError when runs failed: the others are kept.
     """
     recipe = config if isinstance(config, Recipe) else Recipe.of(config)
     with connect(address):
@@ -103,7 +103,7 @@ def evaluate(
                 seed=seed,
                 labels=catalog.labels,
                 fitted_on=fitted_on,
-                calibrated=calibrated,
+                calibration=calibration,
                 fingerprint=catalog.fingerprint(),
             )
             for split in make_splits(catalog, protocol)

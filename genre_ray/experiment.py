@@ -8,7 +8,7 @@ import json
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -30,15 +30,22 @@ from genre_ray.training import fit
 Parts = Literal["train", "train + validation"]
 """What the final fit sees. The validation part decides epochs and temperature in both cases, the test part nothing."""
 
+Calibration = Literal["validation", "recipe", "none"]
+"""Where the temperature comes from: fitted on the validation part by a fit of its own, the recipe's own, or 1."""
+
 _SEED_STEP = 7919  # members of one ensemble must not share a seed, nor meet the seed of the next run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """What is fitted: one configuration, or the members of an ensemble with their weights in the mean."""
+    """What is fitted: one configuration, or the members of an ensemble with their weights in the mean.
+
+    `temperature` is the one that the search which found the recipe learnt, 1 where there was none.
+    """
 
     members: tuple[RunConfig, ...]
     weights: tuple[float, ...]
+    temperature: float = 1.0
 
     @classmethod
     def of(cls, config: RunConfig) -> Self:
@@ -49,7 +56,8 @@ class Recipe:
     def of_checkpoint(cls, path: str | Path) -> Self:
         """The recipe that a checkpoint's manifest records. Errors as `open_checkpoint`."""
         opened = checkpoint.open_checkpoint(path)
-        return cls(members=tuple(member.config for member in opened.members), weights=opened.weights)
+        members = tuple(member.config for member in opened.members)
+        return cls(members=members, weights=opened.weights, temperature=opened.temperature)
 
     @property
     def inputs(self) -> InputConfig:
@@ -64,17 +72,18 @@ class Recipe:
     def seeded(self, seed: int) -> "Recipe":
         """The recipe under a training seed: the first member gets `seed` itself, each further one another."""
         members = (_changed(member, seed=(seed + i * _SEED_STEP) % 2**32) for i, member in enumerate(self.members))
-        return Recipe(members=tuple(members), weights=self.weights)
+        return replace(self, members=tuple(members))
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {"weights": list(self.weights), "members": [member.model_dump(mode="json") for member in self.members]}
+        members = [member.model_dump(mode="json") for member in self.members]
+        return {"weights": list(self.weights), "temperature": self.temperature, "members": members}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], *, origin: str) -> Self:
         """The inverse of `to_json`; ConfigError names `origin`."""
         members = tuple(parse(RunConfig, member, origin=origin) for member in data["members"])
-        return cls(members=members, weights=tuple(data["weights"]))
+        return cls(members=members, weights=tuple(data["weights"]), temperature=data["temperature"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +95,7 @@ class Experiment:
     seed: int
     labels: tuple[str, ...]
     fitted_on: Parts
-    calibrated: bool
+    calibration: Calibration
     fingerprint: str
 
     @property
@@ -97,7 +106,7 @@ class Experiment:
     def digest(self) -> str:
         """Equal for experiments that must give the same score: recipe, seed, tracks of the parts, content."""
         parts = [self.split.train, self.split.validation, self.split.test, self.labels]
-        decisive = [self.recipe.to_json(), parts, self.seed, self.fitted_on, self.calibrated, self.fingerprint]
+        decisive = [self.recipe.to_json(), parts, self.seed, self.fitted_on, self.calibration, self.fingerprint]
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -113,12 +122,14 @@ def run_experiment(
     split, recipe, labels = experiment.split, experiment.recipe, experiment.labels
     train, validation, test = (table.part(part) for part in (split.train, split.validation, split.test))
     both = experiment.fitted_on == "train + validation"
-    if not both or experiment.calibrated or any(_stops_by_validation(member) for member in recipe.members):
+    measured = experiment.calibration == "validation"
+    temperature = recipe.temperature if experiment.calibration == "recipe" else 1.0
+    if not both or measured or any(_stops_by_validation(member) for member in recipe.members):
         first = [fit(m, train, validation, labels=labels, threads=threads, device=device) for m in recipe.members]
-        temperature = _temperature(recipe, first, validation, labels, device) if experiment.calibrated else 1.0
+        temperature = _temperature(recipe, first, validation, labels, device) if measured else temperature
         history, members, seen = first[0].history, first, train
     else:
-        temperature, history, members = 1.0, [], []
+        history, members = [], []
     if both:
         configs = [_fixed(f) for f in members] or list(recipe.members)
         seen = table.part(split.train + split.validation)

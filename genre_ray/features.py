@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from genre_ray.errors import FeatureError
 from genre_ray.rhythm import tempo
-from genre_ray.schema import FEATURE_COLUMNS, N_MELS
-from genre_ray.separation import Tail, separate
+from genre_ray.schema import FEATURE_COLUMNS, N_MELS, Tail
+from genre_ray.separation import separate
 from genre_ray.spectrum import blocks, count_frames, mel_of
 from genre_ray.timbre import rms, spectral_shape, zero_crossing_rate
 from genre_ray.tonality import chroma

@@ -88,10 +88,11 @@ def _from_audio(track: Track, inputs: InputConfig) -> Iterator[Clip]:
         picture: NDArray[np.uint8] | None = None
         row: NDArray[np.float64] | None = None
         if config is not None and inputs.features is not None and config.form != "figure":
-            picture, row = analyse(samples, form=config.form)
+            picture, row = analyse(samples, form=config.form, tail=inputs.features.tail)
         else:
             picture = _picture(samples, config) if config is not None else None
-            row = extract_features(samples) if inputs.features is not None else None
+            if inputs.features is not None:
+                row = extract_features(samples, tail=inputs.features.tail)
         if config is not None and config.form == "frames" and picture is not None:
             picture = _fit_columns(picture, 1 + int(inputs.clip.duration_s * SAMPLE_RATE) // HOP_LENGTH)
         yield Clip(track=track.id, label=track.label, index=index, start_s=start_s, spectrogram=picture, features=row)

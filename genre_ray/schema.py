@@ -5,6 +5,7 @@ Knows nothing about Ray, torch, or how anything is computed.
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +42,9 @@ FEATURE_COLUMNS: tuple[str, ...] = (
     *(f"mfcc{i}_{statistic}" for i in range(1, _N_MFCC + 1) for statistic in ("mean", "var")),
 )
 """The 57 numeric columns of GTZAN's `features_30_sec.csv` in their order; `length` leaks the label and is not one."""
+
+Tail = Literal["dropped", "kept"]
+"""What becomes of the last n % 512 samples of the harmonic and percussive signals; see `features.extract`."""
 
 SAMPLE_RATE = 22050
 """Of all audio inside the house, in Hz: GTZAN's."""

@@ -6,7 +6,6 @@ in the order and precision of librosa 0.11 and numpy, so that both signals equal
 """
 
 from functools import lru_cache
-from typing import Literal
 
 import librosa
 import numpy as np
@@ -15,10 +14,9 @@ from numpy.typing import NDArray
 from genre_ray.compiled import compiled
 from genre_ray.fourier import HOP_LENGTH, N_BINS, N_FFT, backward_add
 from genre_ray.medians import median_over_rows
+from genre_ray.schema import Tail
 from genre_ray.spectrum import window
 from genre_ray.workspace import Workspace
-
-Tail = Literal["kept", "dropped"]
 
 _BLOCK = 16
 

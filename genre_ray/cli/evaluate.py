@@ -49,7 +49,9 @@ def add_options(options: argparse.ArgumentParser) -> None:
     options.add_argument("--seeds", type=int, nargs="+", default=[42], help="training seeds (default: 42)")
     fitted = options.add_argument("--fitted-on", choices=("train", "train+validation"), default="train+validation")
     fitted.help = "parts that the scored fit sees (default: train+validation)"
-    options.add_argument("--uncalibrated", action="store_true", help="no temperature from the validation part")
+    calibration = options.add_argument("--calibration", choices=("validation", "recipe", "none"), default="validation")
+    calibration.help = """where the temperature comes from: a fit of its own that leaves the validation part out (twice
+        the time), the checkpoint of --recipe, or nowhere (default: validation)"""
     options.add_argument(
         "--part", choices=("train", "validation", "test", "all"), default="test", help="of --checkpoint"
     )
@@ -103,7 +105,7 @@ def _evaluate(options: argparse.Namespace) -> "Evaluation":
         output=options.output or _folder(options, Path(options.recipe or options.config)),
         seeds=list(dict.fromkeys(options.seeds)),
         fitted_on="train" if options.fitted_on == "train" else "train + validation",
-        calibrated=not options.uncalibrated,
+        calibration=options.calibration,
         resume=not options.again,
         address=options.address,
         cache=options.cache,

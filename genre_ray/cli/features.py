@@ -38,6 +38,9 @@ def add_options(options: argparse.ArgumentParser) -> None:
     options.add_argument("files", nargs="+", metavar="FILE", help="audio files, folders, or URIs")
     options.add_argument("--clip", type=float, default=30.0, metavar="S", help="length of a clip, s (default: 30)")
     options.add_argument("--hop", type=float, metavar="S", help="from clip to clip, s (default: the length)")
+    tail = options.add_argument("--tail", choices=("dropped", "kept"), default="dropped")
+    tail.help = """last n %% 512 samples of the harmonic and percussive signals: dropped, as in librosa 0.7 and GTZAN's
+        CSV, or kept, as in librosa since 0.8 (default: dropped)"""
     options.add_argument("--format", choices=("csv", "jsonl"), default="csv", help="default: csv")
     options.add_argument("--output", metavar="FILE", help="instead of the standard output; *.parquet: see above")
     options.add_argument("--figures", metavar="DIR", help="*.parquet: write the spectrogram figures there, too")
@@ -47,7 +50,7 @@ def add_options(options: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write a row for each clip; 1 when a file had to be passed over."""
-    from genre_ray.config import ClipConfig, parse
+    from genre_ray.config import ClipConfig, FeatureConfig, InputConfig, parse
     from genre_ray.errors import ConfigError
 
     clip = parse(ClipConfig, {"duration_s": options.clip, "hop_s": options.hop}, origin="command line")
@@ -57,9 +60,10 @@ def run(options: argparse.Namespace) -> int:
     if not files:
         raise ConfigError("no audio file there", found=", ".join(map(str, options.files)), expected="audio files")
     passed_over = 0
+    inputs = InputConfig(clip=clip, spectrogram=None, features=FeatureConfig(tail=options.tail))
     with opened(options.output) as stream:
         write = _csv_writer(stream) if options.format == "csv" else _json_writer(stream)
-        for outcome in _in_parallel(files, clip.model_dump(), options.jobs):
+        for outcome in _in_parallel(files, inputs.model_dump(), options.jobs):
             if isinstance(outcome, str):
                 passed_over += 1
                 print(outcome, file=sys.stderr)
@@ -77,35 +81,34 @@ def _to_parquet(clip: "ClipConfig", options: argparse.Namespace) -> int:
 
     sources = options.files[0] if len(options.files) == 1 else options.files
     with connect(options.address):
-        done = export_features(sources, options.output, figures=options.figures, clip=clip)
+        done = export_features(sources, options.output, figures=options.figures, clip=clip, tail=options.tail)
     print(done.describe())
     return 1 if done.failed else 0
 
 
-def rows_of(path: Path, clip: dict[str, object]) -> list[Row] | str:
-    """The rows of one file, or what is wrong with it. `clip` holds the fields of a ClipConfig."""
-    from genre_ray.config import ClipConfig, FeatureConfig, InputConfig
+def rows_of(path: Path, inputs: dict[str, object]) -> list[Row] | str:
+    """The rows of one file, or what is wrong with it. `inputs` holds the fields of an InputConfig."""
+    from genre_ray.config import InputConfig
     from genre_ray.errors import TrackError
     from genre_ray.preprocessing import extract
     from genre_ray.schema import Track
 
-    inputs = InputConfig(clip=ClipConfig.model_validate(clip), spectrogram=None, features=FeatureConfig())
     try:
-        clips = list(extract(Track(id=str(path), audio=path), inputs))
+        clips = list(extract(Track(id=str(path), audio=path), InputConfig.model_validate(inputs)))
     except TrackError as error:
         return f"passed over: {error}"
     return [(str(path), clip.start_s, clip.features.tolist()) for clip in clips if clip.features is not None]
 
 
-def _in_parallel(files: list[Path], clip: dict[str, object], jobs: int) -> Iterator[list[Row] | str]:
+def _in_parallel(files: list[Path], inputs: dict[str, object], jobs: int) -> Iterator[list[Row] | str]:
     """Outcomes in the order of the files; a worker holds one file at a time."""
     if jobs <= 1 or len(files) == 1:
-        yield from (rows_of(path, clip) for path in files)
+        yield from (rows_of(path, inputs) for path in files)
         return
     from concurrent.futures import ProcessPoolExecutor
 
     with ProcessPoolExecutor(min(jobs, len(files))) as pool:
-        yield from pool.map(rows_of, files, [clip] * len(files))
+        yield from pool.map(rows_of, files, [inputs] * len(files))
 
 
 def _expand(paths: list[Path]) -> Iterator[Path]:

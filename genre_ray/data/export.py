@@ -23,7 +23,7 @@ from genre_ray.data.shards import Process
 from genre_ray.data.tabulation import Tabulated, tabulate
 from genre_ray.data.transport import place
 from genre_ray.errors import AudioError
-from genre_ray.schema import FEATURE_COLUMNS, Track
+from genre_ray.schema import FEATURE_COLUMNS, Tail, Track
 
 FIGURES_FOLDER = "images_original"
 """Kaggle's name for the folder of figures."""
@@ -49,6 +49,7 @@ def export_features(
     *,
     figures: str | Path | None = None,
     clip: ClipConfig | None = None,
+    tail: Tail = "dropped",
     resume: bool = True,
     progress: bool = True,
     stream: TextIO | None = None,
@@ -58,15 +59,17 @@ def export_features(
     A row for each clip (a track of up to 1.1 clips is one): `filename`, `length` in samples at 22050 Hz, the 57
     columns and `label`, as in GTZAN's table, besides `track`, `path`, `start_s`, and `error_kind` and `error` of a
     track that could not be used. `figures` is a folder or URI: each clip's figure is written to
-    `images_original/<label>/` in it. An interrupted run goes on where it was. Errors as `tracks_of` and `tabulate`.
+    `images_original/<label>/` in it. `tail` as in `features.extract`: by default the columns are the table's, not those
+    of today's librosa. An interrupted run goes on where it was. Errors as `tracks_of` and `tabulate`.
     """
     clip = clip or ClipConfig()
     facts = {
         "genre_ray.extraction": str(EXTRACTION_VERSION),
         "genre_ray.clip": clip.model_dump_json(),
+        "genre_ray.tail": tail,
         "genre_ray.figures": place(None if figures is None else str(figures)) or "",
     }
-    work = FeatureRows(clip=clip, figures=facts["genre_ray.figures"] or None)
+    work = FeatureRows(clip=clip, tail=tail, figures=facts["genre_ray.figures"] or None)
     return tabulate(
         tracks_of(sources),
         work,
@@ -84,6 +87,7 @@ class FeatureRows:
     """The work of the export: a row of features for each clip of a track, and its figure."""
 
     clip: ClipConfig
+    tail: Tail
     figures: str | None
 
     def open(self) -> Process:
@@ -104,9 +108,9 @@ class FeatureRows:
             )
         for index, (start_s, samples) in enumerate(audio.read_clips(track.audio, clip=self.clip, track=track.id)):
             if self.figures is None:
-                values = features.extract(samples)
+                values = features.extract(samples, tail=self.tail)
             else:
-                picture, values = analysis.analyse(samples, form="frames")
+                picture, values = analysis.analyse(samples, form="frames", tail=self.tail)
                 self._write_figure(track, index, picture)
             yield self._row(track, start_s, len(samples), values)
 

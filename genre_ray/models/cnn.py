@@ -23,6 +23,7 @@ class Cnn(Network):
     def __init__(self, config: CnnConfig, *, picture_shape: tuple[int, int, int], n_labels: int) -> None:
         super().__init__()
         channels, rows, columns = picture_shape
+        rows, columns = -(-rows // config.stride), -(-columns // config.stride)
         if min(rows, columns) >> config.stages == 0:
             raise ConfigError(
                 f"model.stages: {config.stages} stages halve a picture of {rows} x {columns} to nothing",
@@ -31,7 +32,10 @@ class Cnn(Network):
             )
         widths = [min(config.width << stage, config.max_width) for stage in range(config.stages)]
         self.stages = nn.Sequential(
-            *(Stage(i, o, config) for i, o in zip([channels, *widths[:-1]], widths, strict=True))
+            *(
+                Stage(i, o, config, stride=config.stride if stage == 0 else 1)
+                for stage, (i, o) in enumerate(zip([channels, *widths[:-1]], widths, strict=True))
+            )
         )
         self.pooling = Pooling(config.pooling)
         pooled = {
@@ -62,23 +66,25 @@ class Cnn(Network):
 class Stage(nn.Module):
     """3 x 3 convolutions with ReLU, then pooling by 2; residual: the input is added before the last ReLU."""
 
-    def __init__(self, channels: int, width: int, config: CnnConfig) -> None:
+    def __init__(self, channels: int, width: int, config: CnnConfig, *, stride: int) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for i in range(config.convs_per_stage):
+            inputs, step = (channels, stride) if i == 0 else (width, 1)
             # A bias before batch normalisation would be subtracted again.
-            layers.append(nn.Conv2d(channels if i == 0 else width, width, 3, padding=1, bias=not config.batch_norm))
+            layers.append(nn.Conv2d(inputs, width, 3, stride=step, padding=1, bias=not config.batch_norm))
             layers += [nn.BatchNorm2d(width)] if config.batch_norm else []
             layers += [nn.ReLU()] if i < config.convs_per_stage - 1 else []
         self.convolutions = nn.Sequential(*layers)
         self.shortcut: nn.Module | None = None
         if config.residual:
-            self.shortcut = nn.Identity() if channels == width else nn.Conv2d(channels, width, 1)
+            alike = channels == width and stride == 1
+            self.shortcut = nn.Identity() if alike else nn.Conv2d(channels, width, 1, stride=stride)
         self.activation = nn.ReLU()
         self.pool = nn.MaxPool2d(2)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        """(B, width, H // 2, W // 2)."""
+        """(B, width, H // 2, W // 2), each first divided by the stride and rounded up."""
         y_BCHW = self.convolutions(x_BCHW)
         if self.shortcut is not None:
             y_BCHW = y_BCHW + self.shortcut(x_BCHW)

@@ -150,7 +150,7 @@ def test_every_run_that_fails_is_named_with_its_remedy_and_stops_none_of_the_oth
     (root / "features_30_sec.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     raw = CONFIG.model_copy(update={"inputs": InputConfig(spectrogram=None, features=FeatureConfig(scaling="none"))})
     with pytest.raises(RunError, match="3 of 3 runs failed") as caught:
-        run(root, cache, tmp_path / "out", raw, seeds=(1,), calibrated=False)
+        run(root, cache, tmp_path / "out", raw, seeds=(1,), calibration="none")
     assert "lower training.learning_rate" in str(caught.value.found)
     assert "1 of 20 test tracks are not finite; found: ambient.00000" in str(caught.value.found)
     assert "the validation loss is nan" in str(caught.value.found)

@@ -46,7 +46,7 @@ def make(**changes: object) -> Experiment:
         seed=1,
         labels=LABELS,
         fitted_on="train",
-        calibrated=True,
+        calibration="validation",
         fingerprint="f",
     )
     return dataclasses.replace(base, **changes)  # type: ignore[arg-type]
@@ -82,7 +82,7 @@ def test_both_parts_are_fitted_when_asked_and_the_curves_are_those_with_a_valida
 
 
 def test_without_calibration_and_early_stopping_both_parts_take_one_fit(table: ClipTable) -> None:
-    result = run(make(fitted_on="train + validation", calibrated=False), table)
+    result = run(make(fitted_on="train + validation", calibration="none"), table)
     assert len(result.history) == 8
     assert result.history[-1]["validation_loss"] is None
 
@@ -105,9 +105,18 @@ def test_the_test_part_decides_nothing(table: ClipTable) -> None:
 
 
 def test_calibration_keeps_the_ranking_and_changes_the_certainty(table: ClipTable) -> None:
-    plain, tempered = run(make(calibrated=False), table), run(make(), table)
+    plain, tempered = run(make(calibration="none"), table), run(make(), table)
     assert np.array_equal(plain.probabilities.argmax(axis=1), tempered.probabilities.argmax(axis=1))
     assert not np.allclose(plain.probabilities, tempered.probabilities)
+
+
+def test_the_recipes_own_temperature_takes_no_fit_of_its_own(table: ClipTable) -> None:
+    table = table.take(np.flatnonzero(table.index == 0))  # the temperature is that of a clip
+    plain = run(make(calibration="none"), table)
+    recipe = dataclasses.replace(Recipe.of(CONFIG).seeded(1), temperature=2.0)
+    cooler = run(make(recipe=recipe, calibration="recipe"), table)
+    roots = np.sqrt(plain.probabilities)
+    assert np.allclose(cooler.probabilities, roots / roots.sum(axis=1, keepdims=True), atol=1e-5)
 
 
 def test_members_of_an_ensemble_get_seeds_of_their_own() -> None:
@@ -119,8 +128,8 @@ def test_members_of_an_ensemble_get_seeds_of_their_own() -> None:
 
 def test_an_ensemble_is_the_weighted_mean_of_its_members(table: ClipTable) -> None:
     recipe = Recipe(members=(CONFIG, CONFIG), weights=(0.75, 0.25)).seeded(1)
-    together = run(make(recipe=recipe, calibrated=False), table)
-    alone = [run(make(recipe=Recipe.of(member), calibrated=False), table) for member in recipe.members]
+    together = run(make(recipe=recipe, calibration="none"), table)
+    alone = [run(make(recipe=Recipe.of(member), calibration="none"), table) for member in recipe.members]
     expected = 0.75 * alone[0].probabilities + 0.25 * alone[1].probabilities
     assert np.allclose(together.probabilities, expected, atol=1e-5)
 
@@ -142,7 +151,7 @@ def test_a_recipe_survives_json_and_comes_back_from_a_checkpoint(
         {"seed": 2},
         {"recipe": Recipe.of(CONFIG).seeded(9)},
         {"fitted_on": "train + validation"},
-        {"calibrated": False},
+        {"calibration": "none"},
         {"fingerprint": "g"},
         {"labels": ("jazz", "blues", "rock")},
         {"split": dataclasses.replace(make().split, test=make().split.test[1:])},

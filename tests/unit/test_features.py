@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from genre_ray import preprocessing
 from genre_ray.analysis import analyse
 from genre_ray.audio import SAMPLE_RATE, load
+from genre_ray.config import InputConfig
 from genre_ray.errors import AudioError, FeatureError
 from genre_ray.features import extract, from_row
-from genre_ray.schema import FEATURE_COLUMNS
+from genre_ray.schema import FEATURE_COLUMNS, Track
 from genre_ray.spectrogram import from_audio
 
 DATA = os.environ.get("GENRE_RAY_DATA")
@@ -86,6 +88,8 @@ def test_a_track_has_the_features_of_the_table() -> None:
     path = Path(DATA or "", "genres_original", "jazz", "jazz.00007.wav")
     assert deviations(path).max() < 0.02
     assert deviations(path, tail="dropped").max() < 1e-5
+    (clip,) = preprocessing.extract(Track(id="jazz.00007", audio=path), InputConfig())
+    np.testing.assert_array_equal(clip.features, extract(load(path), tail="dropped"))  # what models are given
 
 
 @real
@@ -98,7 +102,7 @@ def test_every_track_has_the_features_of_the_table() -> None:
         kept, dropped = np.maximum(kept, deviations(path)), np.maximum(dropped, deviations(path, tail="dropped"))
     assert dropped.max() < 1e-4
     assert kept.max() < 0.025  # the means of harmony and perceptr; librosa 0.7 left out the last n % 512 samples
-    assert np.sort(kept)[-5] < 1e-5
+    assert np.sort(kept)[-5] < 1e-4
 
 
 def test_a_clip_is_analysed_in_one_pass_as_by_its_parts() -> None:
