@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install tune test slow soak lint check serve clean
+.PHONY: help install tune test quick soak lint check serve clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*##/\t/' | expand -t 10
@@ -23,11 +23,11 @@ tune: $(INSTALLED)  ## search; ARGS='--data DIR' for your own music
 serve: $(INSTALLED)  ## serve the newest best checkpoint on http://127.0.0.1:8000
 	$(BIN)/genre-ray serve $(ARGS)
 
-test: $(INSTALLED)  ## the tests; ARGS='tests/unit' for the quick ones
+test: $(INSTALLED)  ## the tests, with whole searches, services and a browser: 20 minutes on two cores
 	$(BIN)/python -m pytest $(ARGS)
 
-slow: $(INSTALLED)  ## the tests with whole searches, services and browsers
-	$(BIN)/python -m pytest -m 'slow and not soak' $(ARGS)
+quick: $(INSTALLED)  ## those that take seconds: 4 minutes
+	$(BIN)/python -m pytest -m 'not slow and not soak' $(ARGS)
 
 soak: $(INSTALLED)  ## the tests of many minutes: autoscaling with fake nodes, ten thousand damaged uploads
 	$(BIN)/python -m pytest -m soak $(ARGS)

@@ -22,7 +22,7 @@ from genre_ray.errors import RunError, WorkerLostError
 from genre_ray.tune.distributed import DistributedTrainers
 from genre_ray.tune.trainers import FoldTrainers
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(500)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 
 LABELS = ("a", "b", "c")
 TRACKS = [f"t{i:02d}" for i in range(41)]

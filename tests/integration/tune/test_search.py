@@ -19,7 +19,7 @@ from genre_ray.data.synthesis import compose
 from genre_ray.inference import Predictor
 from genre_ray.schema import Track
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 
 SEARCH: dict[str, Any] = {
     "name": "tiny",

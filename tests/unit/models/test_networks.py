@@ -1,5 +1,9 @@
 """Networks: shapes, what they draw, and that folding changes nothing."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -85,6 +89,31 @@ def test_relu_after_pooling_equals_relu_before_it():
     x = torch.randn(2, *PICTURE)
     expected = nn.functional.max_pool2d(stage.convolutions(x).relu(), 2)
     torch.testing.assert_close(stage(x), expected)
+
+
+@pytest.mark.parametrize("pooling", ["flatten", "mean_max"])
+@pytest.mark.parametrize("residual", [False, True])
+def test_a_first_convolution_with_stride_halves_the_picture_rounded_up(pooling, residual):
+    config = SMALL_CNN.model_copy(update={"stride": 2, "pooling": pooling, "residual": residual})
+    model = build(config, (1, 33, 47))
+    assert model(torch.zeros(2, 1, 33, 47), None).shape == (2, 5)
+    assert model.stages[0](torch.zeros(2, 1, 33, 47)).shape == (2, 4, 8, 12)
+
+
+def test_a_strided_residual_network_trains_without_touching_foreign_memory():
+    """With a strided shortcut convolution the process died: oneDNN wrote beyond a buffer (seen with torch 2.13)."""
+    script = """
+import torch
+from genre_ray import models
+from genre_ray.config import CnnConfig
+config = CnnConfig(width=24, stages=2, stride=2, residual=True)
+model = models.build(config, picture_shape=(1, 128, 128), n_features=57, n_labels=5).to(memory_format=torch.channels_last)
+for _ in range(5):
+    model(torch.randn(32, 1, 128, 128).to(memory_format=torch.channels_last), None).square().mean().backward()
+"""
+    checked = {**os.environ, "MALLOC_CHECK_": "3", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", script], env=checked, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("residual", [False, True])
