@@ -107,7 +107,8 @@ import torch
 from genre_ray import models
 from genre_ray.config import CnnConfig
 config = CnnConfig(width=24, stages=2, stride=2, residual=True)
-model = models.build(config, picture_shape=(1, 128, 128), n_features=57, n_labels=5).to(memory_format=torch.channels_last)
+model = models.build(config, picture_shape=(1, 128, 128), n_features=57, n_labels=5)
+model = model.to(memory_format=torch.channels_last)
 for _ in range(5):
     model(torch.randn(32, 1, 128, 128).to(memory_format=torch.channels_last), None).square().mean().backward()
 """
