@@ -58,7 +58,7 @@ def _refit(config: TuneConfig, found: Sequence[Blend], corpus: Corpus, folder: P
     missing = {
         (f"{winner.name} (trial {winner.trial.number})", seed): winner
         for winner in winners.values()
-        for seed in config.refit.seeds
+        for seed in _seeds(config, winner)
         if not _is_stored(_fit_place(folder, winner, seed), _seeded(winner.run, seed))
     }
     if missing:
@@ -75,6 +75,11 @@ def _refit(config: TuneConfig, found: Sequence[Blend], corpus: Corpus, folder: P
             file=stream,
             flush=True,
         )
+
+
+def _seeds(config: TuneConfig, winner: Winner) -> tuple[int, ...]:
+    """The seeds to fit a winner under: one where chance has next to no part in the fit."""
+    return config.refit.seeds[:1] if winner.run.model.kind == "svm" else config.refit.seeds
 
 
 def _seeded(run: RunConfig, seed: int) -> RunConfig:
@@ -95,11 +100,10 @@ def _is_stored(place: Path, run: RunConfig) -> bool:
 
 def _entry(config: TuneConfig, corpus: Corpus, folder: Path, blend: Blend, *, best: bool) -> Entry:
     started = time.perf_counter()
-    seeds = config.refit.seeds
     placed = [
-        (f"{winner.name} seed {seed}", _fit_place(folder, winner, seed), share / len(seeds))
+        (f"{winner.name} seed {seed}", _fit_place(folder, winner, seed), share / len(_seeds(config, winner)))
         for winner, share in blend.parts
-        for seed in seeds
+        for seed in _seeds(config, winner)
     ]
     members = [checkpoint.open_checkpoint(place).members[0] for _, place, _ in placed]
     singles = tuple(
@@ -121,7 +125,7 @@ def _entry(config: TuneConfig, corpus: Corpus, folder: Path, blend: Blend, *, be
         folder / _REFIT / f"{blend.name}-together", members, metrics={"validation": validation}, **record
     )
     combined = dataclasses.replace(
-        _score(_name(blend, len(seeds)), unscored, corpus, None),
+        _score(_name(blend, len(placed)), unscored, corpus, None),
         history=leader.history,
         seconds=time.perf_counter() - started,
     )
@@ -130,10 +134,10 @@ def _entry(config: TuneConfig, corpus: Corpus, folder: Path, blend: Blend, *, be
     return Entry(blend.name, leader.run, leader.trial.number, len(blend.parts), singles, combined, path)
 
 
-def _name(blend: Blend, seeds: int) -> str:
+def _name(blend: Blend, fits: int) -> str:
     if len(blend.parts) > 1:
-        return f"{blend.name} of {len(blend.parts)} trials" + (f" x {seeds} seeds" if seeds > 1 else "")
-    return f"{blend.name}, {seeds} seeds averaged" if seeds > 1 else blend.name
+        return f"{blend.name} of {len(blend.parts)} trials, {fits} fits"
+    return f"{blend.name}, {fits} seeds averaged" if fits > 1 else blend.name
 
 
 def _score(name: str, place: str | Path, corpus: Corpus, member: Fitted | None) -> RunResult:
