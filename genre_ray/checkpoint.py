@@ -3,6 +3,7 @@
     manifest.json           format, version, labels, inputs, members, temperature, history, metrics, data, packages
     preprocessors.json      the fitted scaling, once for members that share it
     weights-N.safetensors   the weights of member N
+    README.md               the model card, for people
     checksums.json          SHA-256 of each file
 
 Members share what is extracted from a track (clip, form of the spectrogram); each has its own scaling. Knows nothing
@@ -27,6 +28,7 @@ from safetensors.torch import save as save_tensors
 
 from genre_ray import models
 from genre_ray.artefact import read_directory, write_directory
+from genre_ray.card import card
 from genre_ray.config import InputConfig, RunConfig, parse
 from genre_ray.errors import CheckpointDamagedError, CheckpointError, CheckpointFormatError, ConfigError
 from genre_ray.fitted import EpochResult, Fitted
@@ -35,7 +37,7 @@ from genre_ray.schema import FEATURE_COLUMNS
 
 FORMAT = "genre_ray.checkpoint"
 FORMAT_VERSION = 1
-_MANIFEST, _PREPROCESSORS = "manifest.json", "preprocessors.json"
+_MANIFEST, _PREPROCESSORS, _CARD = "manifest.json", "preprocessors.json", "README.md"
 _PACKAGES = ("genre_ray", "torch", "numpy", "safetensors", "librosa", "ray")
 _VERSION_LENGTH = 12
 
@@ -100,6 +102,7 @@ def save(
         "notes": notes or {},
         "packages": _packages(),
     }
+    files[_CARD] = card(manifest).encode()
     files[_MANIFEST] = json.dumps(_finite(manifest), indent=1, allow_nan=False).encode()
     write_directory(path, files)
     return path

@@ -50,8 +50,9 @@ def test_everything_comes_back(saved, fitted, labels):
     assert len(opened.manifest["feature_columns"]) == 57
 
 
-def test_only_safetensors_and_json_are_written(saved):
+def test_only_safetensors_json_and_the_card_are_written(saved):
     assert sorted(path.name for path in saved.iterdir()) == [
+        "README.md",
         "checksums.json",
         "manifest.json",
         "preprocessors.json",

@@ -1,0 +1,100 @@
+"""What each part of the hybrid is worth: each one off in turn, on the same folds with the same seeds.
+
+    python benchmarks/ablation.py --data DIR [--protocol artist-cv] [--folds 5] [--output results/ablation]
+
+Prints a Markdown table: accuracy over the folds, and the difference to the whole recipe with its 95 % interval, fold by
+fold (Nadeau and Bengio 2003, since folds share training tracks). Stopped, it goes on where it was.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from genre_ray.config import RunConfig
+from genre_ray.data.protocol import ProtocolConfig
+from genre_ray.evaluate import evaluate
+from genre_ray.intervals import mean_interval
+from genre_ray.tune.config import TuneConfig, load
+
+SEARCH = Path(__file__).parents[1] / "tune_configs" / "hybrid.yaml"
+AUGMENT = "training.augment"
+NO_CROPS = {f"{AUGMENT}.crop_columns": None, f"{AUGMENT}.test_crops": 1}
+WITHOUT: dict[str, dict[str, Any]] = {
+    "everything": {},
+    "descriptors": {"inputs.descriptors": False},
+    "the 57 features": {"inputs.features": None},
+    "quantile scaling (standard instead)": {"inputs.features.scaling": "standard"},
+    "descriptors and plot area (whole figure in colour)": {
+        "inputs.descriptors": False,
+        "inputs.spectrogram": {"form": "figure", "normalisation": "per_frequency"},
+        **NO_CROPS,
+    },
+    "random crops": NO_CROPS,
+    "mixup": {f"{AUGMENT}.mixup": 0.0},
+    "SpecAugment": {f"{AUGMENT}.time_masks": 0, f"{AUGMENT}.frequency_masks": 0},
+    "label smoothing": {"training.label_smoothing": 0.0},
+    "one-cycle schedule (constant)": {"training.schedule": "constant", "training.learning_rate": 1e-3},
+    "batch normalisation": {"model.cnn.batch_norm": False},
+    "global pooling (flatten)": {"model.cnn.pooling": "flatten"},
+    "stride of the first convolution": {"model.cnn.stride": 1, "model.cnn.width": 12},
+}
+WITH: dict[str, dict[str, Any]] = {
+    "weight averaging": {"training.average_decay": 0.98},
+    "residual stages": {"model.cnn.residual": True},
+}
+
+
+def hybrid(search: TuneConfig, changes: dict[str, Any]) -> RunConfig:
+    """The known good point of hybrid.yaml, changed."""
+    point = next(dict(point) for point in search.points if point.get("variant") == "hybrid")
+    return search.resolve({name.rsplit("/", 1)[-1]: value for name, value in point.items()} | changes)
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--data", required=True)
+    options.add_argument("--protocol", choices=("artist-cv", "random-cv"), default="artist-cv")
+    options.add_argument("--folds", type=int, default=5)
+    options.add_argument("--seed", type=int, default=42)
+    options.add_argument("--only", nargs="+", help="parts, by the first letters of their names")
+    options.add_argument("--output", type=Path, default=Path("results/ablation"))
+    options.add_argument("--cache")
+    arguments = options.parse_args()
+    search = load(SEARCH)
+    protocol = ProtocolConfig(name=arguments.protocol, folds=arguments.folds)
+    rows: list[tuple[str, list[float], float]] = []
+    for sign, changes in [("without", WITHOUT), ("with", WITH)]:
+        for name, change in changes.items():
+            title = "the whole recipe" if not change else f"{sign} {name}"
+            if change and arguments.only and not any(name.startswith(start) for start in arguments.only):
+                continue
+            done = evaluate(
+                arguments.data,
+                hybrid(search, change),
+                protocol,
+                output=arguments.output / title.replace(" ", "-"),
+                seeds=[arguments.seed],
+                calibration="none",
+                cache=arguments.cache,
+            )
+            ratio = done.runs[0].scores.n / (done.runs[0].n_train or 1)
+            rows.append((title, [run.scores.accuracy for run in done.runs], ratio))
+            print(table(rows), flush=True)
+
+
+def table(rows: list[tuple[str, list[float], float]]) -> str:
+    """Markdown; differences are to the first row."""
+    lines = ["| hybrid, one network | accuracy | difference | 95 % |", "|---|---|---|---|"]
+    whole = rows[0][1]
+    for title, values, ratio in rows:
+        mean = sum(values) / len(values)
+        difference = [value - base for value, base in zip(values, whole, strict=True)]
+        interval = mean_interval(difference, test_to_train=ratio) if values is not whole else None
+        shown = f"{sum(difference) / len(difference):+.3f}" if values is not whole else ""
+        ends = f"{interval[0]:+.3f} to {interval[1]:+.3f}" if interval else ""
+        lines.append(f"| {title} | {mean:.3f} | {shown} | {ends} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
