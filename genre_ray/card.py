@@ -25,11 +25,11 @@ def card(manifest: Mapping[str, Any]) -> str:
         "Every answer is a distribution: where the top probability is low, leave the track to a person.",
         "## What it is not for",
         "Decisions about people: royalties, moderation, hiring. Genres it does not list: it has no way to say none "
-        "of these, and speech or noise gets a genre, too. Music from other times and places than its corpus, unless scored "
-        "there first: `genre-ray evaluate --checkpoint DIR --data MUSIC --part all`.",
+        "of these, and speech or noise gets a genre, too. Music from other times and places than its corpus, unless "
+        "scored there first: `genre-ray evaluate --checkpoint DIR --data MUSIC --part all`.",
         "## Limits",
-        "A track's genre is one label that somebody gave it, and labels are disputed. Tracks of one artist sound alike: "
-        "a score on tracks whose artists were heard in training says little about artists that were not.",
+        "A track's genre is one label that somebody gave it, and labels are disputed. Tracks of one artist sound "
+        "alike: a score on tracks whose artists were heard in training says little about artists that were not.",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
