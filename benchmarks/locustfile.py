@@ -5,8 +5,8 @@
     locust -f benchmarks/locustfile.py --host ... --headless -u 50 -r 5 -t 1m   50 users, in the terminal
 
 Environment: GENRE_RAY_TOKEN; FIGURE and FEATURES (a PNG and a JSON list of 57 numbers) and SONG (an audio file) are
-your own; without them a made-up figure and six seconds of a made-up sound are sent. A refusal (429, 503) with Retry-After is
-counted by its own name and waited for: it is what the service promises under too much load.
+your own; without them a made-up figure and six seconds of a made-up sound are sent. A refusal (429, 503) with
+Retry-After is counted by its own name and waited for: it is what the service promises under too much load.
 """
 
 import io
