@@ -48,6 +48,10 @@ class SearchConfig(Config):
     folds: int = Field(1, ge=1, le=10)
     """Trainings a trial, on folds of train + validation, scored by their mean; 1: scored on the validation part."""
 
+    folds_by: Literal["artist", "protocol"] = "artist"
+    """`artist`: an artist's tracks lie in one fold, so that what remembers artists is not picked. `protocol`: only
+    where the protocol keeps artists apart, too; folds are then to the trials what the test part is to the winner."""
+
     concurrency: int | None = Field(None, ge=1)
     """Trials at a time; None: as many as the cluster has room for."""
 

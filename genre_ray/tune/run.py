@@ -20,7 +20,7 @@ from genre_ray.tune.allotment import bundles, request
 from genre_ray.tune.config import TuneConfig, load
 from genre_ray.tune.corpus import Corpus, open_corpus
 from genre_ray.tune.final import finish
-from genre_ray.tune.folds import trial_parts
+from genre_ray.tune.folds import search_parts
 from genre_ray.tune.halving import make_scheduler
 from genre_ray.tune.mirror import TRIALS, Mirror, PushWhenTrialsEnd
 from genre_ray.tune.outcome import Outcome
@@ -179,7 +179,7 @@ def _trainable(config: TuneConfig, corpus: Corpus, storage: str) -> Any:
     """The class of the trials, with the tracks that they see; the test part stays on this side and cannot leak."""
     seen = corpus.table.part(corpus.split.train + corpus.split.validation)
     given: dict[str, Any] = {
-        "parts": trial_parts(corpus.catalog, corpus.split, folds=config.search.folds, seed=config.search.seed),
+        "parts": search_parts(config, corpus.catalog, corpus.split),
         "labels": corpus.catalog.labels,
         "tune_config": _plain(config),
         "trials_folder": f"{storage}/{TRIALS}",

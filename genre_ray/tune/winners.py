@@ -26,7 +26,7 @@ from genre_ray.training import Trainer
 from genre_ray.tune import study as records
 from genre_ray.tune.config import TuneConfig
 from genre_ray.tune.corpus import Corpus
-from genre_ray.tune.folds import Part, trial_parts
+from genre_ray.tune.folds import Part, search_parts
 from genre_ray.tune.mirror import TRIALS
 from genre_ray.tune.names import VARIANT
 from genre_ray.tune.outcome import BEST
@@ -175,7 +175,7 @@ def winner_of(config: TuneConfig, corpus: Corpus, folder: Path, trial: optuna.tr
 
 
 def _parts(config: TuneConfig, corpus: Corpus) -> list[Part]:
-    return trial_parts(corpus.catalog, corpus.split, folds=config.search.folds, seed=config.search.seed)
+    return search_parts(config, corpus.catalog, corpus.split)
 
 
 def _trial_model(

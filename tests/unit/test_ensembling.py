@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from genre_ray.calibration import temper
+from genre_ray.calibration import fit_temperature, temper
 from genre_ray.ensembling import learn_mixture, mix, mixture_weights
 from genre_ray.metrics import log_loss
 
@@ -18,13 +18,30 @@ def expert(quality, seed, only=None):
     return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def test_weights_are_where_the_likelihood_is_highest():
-    hits = np.stack([expert(2.0, 1), expert(1.5, 2)])[:, np.arange(600), TARGETS].astype(float)
-    found = mixture_weights(hits)
-    grid = np.linspace(0, 1, 1001)
-    best = grid[np.argmax([np.log(w * hits[0] + (1 - w) * hits[1]).mean() for w in grid])]
+def test_weights_are_where_the_loss_after_the_best_temperature_is_least():
+    a, b = expert(2.0, 1), temper(expert(1.5, 2), 3.0)  # the second is far too unsure
+    found = mixture_weights(np.stack([a, b]).astype(float), TARGETS)
+    grid = np.linspace(0, 1, 101)
+
+    def loss(share):
+        mixed = mix([a, b], [share, 1 - share])
+        return log_loss(temper(mixed, fit_temperature(mixed, TARGETS)), TARGETS)
+
     assert found.sum() == pytest.approx(1.0)
-    assert found[0] == pytest.approx(best, abs=0.01)
+    assert found[0] == pytest.approx(grid[np.argmin([loss(share) for share in grid])], abs=0.02)
+
+
+def test_a_good_model_that_is_too_unsure_is_not_left_out():
+    predictions = {"first": expert(2.0, 1), "unsure": temper(expert(2.0, 2), 4.0)}
+    mixture = learn_mixture(predictions, TARGETS)
+    assert sorted(mixture.members) == ["first", "unsure"]
+    assert mixture.loss < 0.9 * learn_mixture({"first": expert(2.0, 1)}, TARGETS).loss
+
+
+def test_a_model_that_says_the_same_again_is_not_worth_its_place():
+    good = expert(2.0, 1)
+    again = mix([good, expert(2.0, 1)], [0.5, 0.5])
+    assert len(learn_mixture({"good": good, "again": again}, TARGETS).members) == 1
 
 
 def test_a_model_that_knows_nothing_is_left_out():
