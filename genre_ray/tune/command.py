@@ -22,6 +22,8 @@ _EXAMPLES = """examples:
       go on with a search that was stopped, killed, or ran out of budget
   python -m genre_ray.tune --address ray://head:10001 --data s3://bucket/music
       on a cluster
+  python -m genre_ray.tune --address auto --data s3://bucket/music --gpus 0.25 --concurrency 32
+      on a cluster that starts with no GPU: the autoscaler brings machines for what waits
 
 what is left in results/<name>/:
   best/        the checkpoint; `serve run serve_configs/hybrid.yaml` finds it
@@ -56,6 +58,8 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--address", help="Ray cluster: auto, host:6379 or ray://host:10001; without it, this machine")
     options.add_argument("--trials", type=int, help="number of trials, instead of the file's")
     options.add_argument("--time-budget", help="time for the trials, such as 90s, 30m, 2h, instead of the file's")
+    options.add_argument("--gpus", type=float, help="GPUs of a trial, fractions allowed, instead of the file's")
+    options.add_argument("--concurrency", type=int, help="trials at a time, instead of the file's")
     options.add_argument("--cache", help="folder or URI of prepared tracks (default: the user's cache folder)")
     options.add_argument("--debug", action="store_true", help="full tracebacks and logging")
     return options
@@ -92,9 +96,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def configure(options: argparse.Namespace) -> TuneConfig:
     """The search file with the options of the command line laid over it."""
     config = load(options.config or default_config("hybrid.yaml" if options.data else "smoke.yaml"))
-    budget = {"trials": options.trials, "time_budget": options.time_budget}
+    budget = {"trials": options.trials, "time_budget": options.time_budget, "concurrency": options.concurrency}
     given = {key: value for key, value in budget.items() if value is not None}
     changes: dict[str, object] = {"search": config.search.model_dump() | given} if given else {}
+    if options.gpus is not None:
+        changes["resources"] = config.resources.model_dump() | {"gpus": options.gpus}
     if options.name:
         changes["name"] = options.name
     if not changes:

@@ -74,13 +74,13 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_help_answers_in_well_under_a_second() -> None:
+def test_help_waits_for_nothing_heavy() -> None:
     found = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "genre_ray", "--help"], capture_output=True, text=True, check=True
     )
-    cumulative = [line.split("|") for line in found.stderr.splitlines() if line.startswith("import time:")]
-    ours = [int(parts[1]) for parts in cumulative if parts[2].strip() == "genre_ray.cli.command"]
-    assert ours[0] < 400_000  # microseconds, of which a quiet machine takes 20,000
+    imported = {line.split("|")[2].strip() for line in found.stderr.splitlines() if line.startswith("import time:")}
+    assert "genre_ray.cli.command" in imported
+    assert not imported & {"ray", "torch", "numpy", "pandas", "sklearn", "librosa", "pydantic"}
     assert "genre-ray predict song.mp3" in found.stdout
 
 

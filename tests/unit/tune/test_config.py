@@ -6,6 +6,7 @@ import pytest
 
 from genre_ray.config import parse
 from genre_ray.errors import ConfigError
+from genre_ray.tune import command
 from genre_ray.tune.config import TuneConfig, load
 
 BASE = {"name": "t", "protocol": {"name": "paper"}}
@@ -128,3 +129,22 @@ def test_duplicate_key_in_a_file_is_refused(tmp_path: Path) -> None:
 def test_missing_file_names_its_path(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none\.yaml: cannot be read"):
         load(tmp_path / "none.yaml")
+
+
+def test_the_command_line_lies_over_the_file(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text("name: x\nprotocol: {name: paper}\nresources: {cpus: 2}\n")
+    line = [
+        "--config",
+        str(tmp_path / "x.yaml"),
+        "--gpus",
+        "0.25",
+        "--concurrency",
+        "32",
+        "--trials",
+        "7",
+        "--name",
+        "y",
+    ]
+    found = command.configure(command.parser().parse_args(line))
+    assert (found.name, found.search.trials, found.search.concurrency) == ("y", 7, 32)
+    assert (found.resources.cpus, found.resources.gpus) == (2, 0.25)
