@@ -28,6 +28,8 @@ from genre_ray.serve.protocol import Inquiry
 from genre_ray.serve.settings import ServeArgs, UserConfig, find_checkpoint
 from genre_ray.serve.telemetry import RayTelemetry
 from genre_ray.serve.tokens import require_token_beyond_loopback, tokens_from_environment
+from genre_ray.serve.tracing import Application as Asgi
+from genre_ray.serve.tracing import traced
 from genre_ray.serve.web import WebApplication
 
 logger = logging.getLogger(__name__)
@@ -123,8 +125,8 @@ class Figures(_Replica):
         self._forward.set_max_batch_size(batching.max_batch_size)  # type: ignore[attr-defined]
         self._forward.set_batch_wait_timeout_s(batching.wait_s)  # type: ignore[attr-defined]
 
-    def __serve_build_asgi_app__(self) -> WebApplication:
-        return WebApplication(
+    def __serve_build_asgi_app__(self) -> Asgi:
+        web = WebApplication(
             self,
             self._args,
             tokens=self._tokens,
@@ -132,6 +134,7 @@ class Figures(_Replica):
             telemetry=RayTelemetry(self._engine),
             adds_request_id=False,  # Serve's own middleware does
         )
+        return traced(web, service=self._args.name)
 
     @property
     def ready(self) -> bool:
