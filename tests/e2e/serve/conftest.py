@@ -45,7 +45,9 @@ class Running:
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
     write = runpy.run_path(str(ROOT / "tests/unit/serve/checkpoints.py"))["write_checkpoint"]
     path = write(tmp_path_factory.mktemp("page") / "best")
-    return Engine(ServeArgs(checkpoint=str(path), device="cpu", unsure_below=0.999), str(path))
+    engine = Engine(ServeArgs(checkpoint=str(path), device="cpu", unsure_below=0.999), str(path))
+    engine.warm_audio()  # as a replica does: on a fresh machine the loops are compiled now
+    return engine
 
 
 @pytest.fixture
