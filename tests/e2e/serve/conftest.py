@@ -71,7 +71,7 @@ def guarded(engine: Engine) -> Iterator[Running]:
     server.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # no longer: while Playwright is open, this thread has an event loop that runs
 def browser() -> Iterator[Any]:
     playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
     chromium = shutil.which("chromium") or shutil.which("google-chrome")

@@ -19,6 +19,11 @@ from optuna.trial import FrozenTrial, TrialState
 PATIENCE_S = 240.0
 
 
+def _heed_interrupts() -> None:
+    """Tests that run in the background of a shell ignore SIGINT, and their children would with them."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 class Search:
     """The search `config` on `data`, in `folder`; one process at a time."""
 
@@ -36,7 +41,11 @@ class Search:
         command += ["--output", str(self.folder / "results"), "--cache", str(self._cache), *options]
         with self._log.open("wb") as log:  # a file, since nobody would empty a pipe while the test waits
             self._process = subprocess.Popen(
-                command, stdout=log, stderr=subprocess.STDOUT, env=os.environ | {"OMP_NUM_THREADS": "1"}
+                command,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=os.environ | {"OMP_NUM_THREADS": "1"},
+                preexec_fn=_heed_interrupts,
             )
 
     @property

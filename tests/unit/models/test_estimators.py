@@ -111,7 +111,7 @@ def test_a_saved_estimator_goes_on_with_the_same_answers(run, parts, labels, tmp
 def test_a_checkpoint_of_an_estimator_opens_and_answers(run, parts, labels, half, tmp_path):
     fitted = fit(run, *parts, labels=labels, device="cpu")
     path = checkpoint.save(tmp_path / "x", [fitted], metrics={}, data={}, half=half)
-    assert {entry.suffix for entry in path.iterdir()} == {".json", ".safetensors"}
+    assert {entry.suffix for entry in path.iterdir()} == {".json", ".md", ".safetensors"}
     predictor = Predictor.open(path, device="cpu")
     tracks, probabilities = predictor.predict_table(parts[1])
     targets = np.array([labels.index(track.split(".")[0]) for track in tracks])
