@@ -31,6 +31,7 @@ from genre_ray.schema import GENRES
 from genre_ray.tune import run as runner
 from genre_ray.tune.config import TuneConfig
 from genre_ray.tune.corpus import Corpus
+from genre_ray.tune.mirror import Mirror
 from genre_ray.tune.progress import SearchProgress
 from genre_ray.tune.trainers import FoldTrainers
 
@@ -128,7 +129,7 @@ def measure(config: TuneConfig, clips: Corpus, folder: Path) -> Measured:
         began, cpu = time.perf_counter(), time.process_time()
 
     with mock.patch.object(SearchProgress, "on_trial_complete", on_trial_complete):
-        runner._run_trials(config, clips, folder, io.StringIO())
+        runner._run_trials(config, clips, folder, Mirror.of(str(folder.parent)), io.StringIO())
     return found
 
 
