@@ -20,6 +20,7 @@ def card(manifest: Mapping[str, Any]) -> str:
         _data(data, notes),
         "## How it scored",
         _scores(metrics, data),
+        str(notes.get("remark", "")),
         "## What it is for",
         "Sorting and searching a collection of music like the one it was fitted on, teaching, and as a baseline. "
         "Every answer is a distribution: where the top probability is low, leave the track to a person.",
@@ -64,7 +65,7 @@ def _scores(metrics: Mapping[str, Any], data: Mapping[str, Any]) -> str:
         return "On no test part."
     low, high = test["accuracy_interval"]
     return (
-        f"On {test['n']} test tracks, used once: accuracy {test['accuracy']:.3f} (95 % {low:.3f} to {high:.3f}), "
-        f"macro F1 {test['macro_f1']:.3f}, expected calibration error {test['ece']:.3f}. "
+        f"On {test['n']} test tracks that it was not fitted on: accuracy {test['accuracy']:.3f} "
+        f"(95 % {low:.3f} to {high:.3f}), macro F1 {test['macro_f1']:.3f}, expected calibration error {test['ece']:.3f}. "
         f"Leaks: {data.get('leaks', 'not counted')}."
     )
