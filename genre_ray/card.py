@@ -66,6 +66,6 @@ def _scores(metrics: Mapping[str, Any], data: Mapping[str, Any]) -> str:
     low, high = test["accuracy_interval"]
     return (
         f"On {test['n']} test tracks that it was not fitted on: accuracy {test['accuracy']:.3f} "
-        f"(95 % {low:.3f} to {high:.3f}), macro F1 {test['macro_f1']:.3f}, expected calibration error {test['ece']:.3f}. "
-        f"Leaks: {data.get('leaks', 'not counted')}."
+        f"(95 % {low:.3f} to {high:.3f}), macro F1 {test['macro_f1']:.3f}, "
+        f"expected calibration error {test['ece']:.3f}. Leaks: {data.get('leaks', 'not counted')}."
     )

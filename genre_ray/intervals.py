@@ -56,9 +56,16 @@ def mean_interval(values: Sequence[float], *, test_to_train: float = 0.0) -> Int
 
 
 def summarise_values(
-    values: Sequence[float], splits: Sequence[str], *, test_to_train: float = 0.0, own: Interval | None = None
+    values: Sequence[float],
+    splits: Sequence[str],
+    *,
+    test_to_train: float = 0.0,
+    own: Interval | None = None,
+    bounds: Interval = (-math.inf, math.inf),
 ) -> Summary:
     """One score over runs; `splits` names each run's split, `own` is the interval of a run that stands alone.
+
+    `bounds` are the least and the largest value the score can have; the interval is cut there.
 
     Runs of one split (training seeds) are averaged before the interval is taken over the splits. With one split only,
     the interval is over its seeds and says nothing about other tracks.
@@ -76,5 +83,7 @@ def summarise_values(
         interval = mean_interval(kept)
     else:
         kept, basis, interval = list(values), "one run" if own is None else "test tracks of one run", own
+    if interval is not None:
+        interval = max(bounds[0], interval[0]), min(bounds[1], interval[1])
     std = float(np.std(kept, ddof=1)) if len(kept) > 1 else 0.0
     return Summary(len(kept), float(np.mean(kept)), std, interval, basis)

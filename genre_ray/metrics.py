@@ -222,11 +222,16 @@ def summarise(
     """
     names = list(splits) if splits is not None else [str(i) for i in range(len(runs))]
     own = {"accuracy": runs[0].accuracy_interval, "macro_f1": runs[0].macro_f1_interval}
+    largest = {"accuracy": 1.0, "macro_f1": 1.0, "ece": 1.0, "log_loss": math.inf}
     return {
         name: summarise_values(
-            [getattr(run, name) for run in runs], names, test_to_train=test_to_train, own=own.get(name)
+            [getattr(run, name) for run in runs],
+            names,
+            test_to_train=test_to_train,
+            own=own.get(name),
+            bounds=(0.0, most),
         )
-        for name in ("accuracy", "macro_f1", "ece", "log_loss")
+        for name, most in largest.items()
     }
 
 

@@ -180,6 +180,18 @@ def test_seeds_of_a_single_split_are_said_to_be_just_that() -> None:
     assert "training seeds of one split" in intervals.summarise_values([0.7, 0.9], ["a", "a"]).basis
 
 
+def test_no_interval_leaves_what_a_score_can_be() -> None:
+    """Two seeds say next to nothing about their spread: t over them reached from -0.01 to 1.26 of accuracy."""
+    assert intervals.summarise_values([0.675, 0.575], ["a", "a"], bounds=(0.0, 1.0)).interval == (0.0, 1.0)
+    runs = [metrics.score(np.eye(2)[[0, guess, 1, 1]], np.array([0, 1, 1, 0]), ("a", "b")) for guess in (0, 1)]
+    for summary in metrics.summarise(runs, splits=["a", "a"]).values():
+        assert summary.interval is not None
+        assert summary.interval[0] >= 0.0
+    accuracy = metrics.summarise(runs, splits=["a", "a"])["accuracy"].interval
+    assert accuracy is not None
+    assert accuracy[1] == 1.0
+
+
 def test_a_run_alone_keeps_its_own_interval() -> None:
     scores = metrics.score(one_hot([0, 1, 1]), np.array([0, 1, 2]), LABELS)
     summaries = metrics.summarise([scores])
