@@ -3,20 +3,22 @@
 Knows nothing about Ray, torch, or search spaces (those are in `genre_ray.tune.config`).
 """
 
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from genre_ray.model_config import BoostingConfig as BoostingConfig
+from genre_ray.model_config import CnnConfig as CnnConfig
+from genre_ray.model_config import HybridConfig as HybridConfig
+from genre_ray.model_config import KernelRidgeConfig as KernelRidgeConfig
+from genre_ray.model_config import MlpConfig as MlpConfig
+from genre_ray.model_config import ModelConfig as ModelConfig
+from genre_ray.model_config import SvmConfig as SvmConfig
+from genre_ray.parsing import Config as Config
 from genre_ray.parsing import load_yaml as load_yaml
 from genre_ray.parsing import load_yaml_documents as load_yaml_documents
 from genre_ray.parsing import parse as parse
 from genre_ray.schema import Tail
-
-
-class Config(BaseModel):
-    """A frozen model that refuses unknown keys and documents each field by the string under it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class ClipConfig(Config):
@@ -76,7 +78,7 @@ class InputConfig(Config):
     """None: no features."""
 
     descriptors: bool = False
-    """839 summaries of the spectrogram (`genre_ray.descriptors`) stand beside the features, or alone without them."""
+    """1811 summaries of the spectrogram (`genre_ray.descriptors`) stand beside the features, or alone without them."""
 
     @model_validator(mode="after")
     def _something_goes_in(self) -> Self:
@@ -87,120 +89,20 @@ class InputConfig(Config):
         return self
 
 
-class CnnConfig(Config):
-    """A convolutional network over the spectrogram."""
+class VariantConfig(Config):
+    """Variants of each training clip that descriptors are computed of, besides its own."""
 
-    kind: Literal["cnn"] = "cnn"
-    """Discriminator."""
+    count: int = Field(4, ge=1, le=32)
+    """Variants a clip. Estimators are fitted on all of them; a network is given one or the clip's own at random."""
 
-    width: int = Field(32, ge=4, le=256)
-    """Channels of the first stage; they double with each stage."""
+    columns: int | None = Field(222, ge=48)
+    """A variant is a random window of so many columns; None: the whole clip."""
 
-    max_width: int = Field(256, ge=4, le=1024)
-    """Channels stop doubling here."""
+    equaliser_db: float = Field(3.0, ge=0.0, le=20.0)
+    """As `equaliser_db` of the augmentation."""
 
-    stages: int = Field(4, ge=1, le=6)
-    """Each stage halves the picture by max pooling."""
-
-    convs_per_stage: int = Field(1, ge=1, le=3)
-    """3 × 3 convolutions, each with ReLU, before the pooling."""
-
-    stride: int = Field(1, ge=1, le=2)
-    """Step of the first convolution in both directions; 2 leaves a quarter of the work."""
-
-    batch_norm: bool = True
-    """Batch normalisation after each convolution."""
-
-    residual: bool = False
-    """Add the input of a stage to its output."""
-
-    pooling: Literal["flatten", "mean", "mean_max"] = "mean_max"
-    """How the last feature map becomes a vector: all of it, its mean, or mean and maximum over time and frequency."""
-
-    hidden: int = Field(128, ge=8, le=1024)
-    """Width of the dense layer (the embedding)."""
-
-    dropout: float = Field(0.3, ge=0.0, lt=1.0)
-    """Before the dense layers."""
-
-
-class MlpConfig(Config):
-    """Three dense layers over the features."""
-
-    kind: Literal["mlp"] = "mlp"
-    """Discriminator."""
-
-    width: int = Field(256, ge=8, le=2048)
-    """Width of the first dense layer; each next one has half."""
-
-    layers: int = Field(3, ge=1, le=6)
-    """Dense layers, the output layer counted."""
-
-    batch_norm: bool = False
-    """Batch normalisation after each hidden layer."""
-
-    dropout: float = Field(0.3, ge=0.0, lt=1.0)
-    """After each hidden layer."""
-
-
-class SvmConfig(Config):
-    """A support vector machine with a radial kernel over the features."""
-
-    kind: Literal["svm"] = "svm"
-    """Discriminator."""
-
-    c: float = Field(5.0, gt=0.0, le=1.0e4)
-    """Price of a training sample on the wrong side of its margin."""
-
-    gamma: float = Field(0.5, gt=0.0, le=100.0)
-    """Width of the kernel: 1 is scikit-learn's `scale`, one over the total variance of the features."""
-
-
-class BoostingConfig(Config):
-    """Gradient-boosted trees over the features."""
-
-    kind: Literal["boosting"] = "boosting"
-    """Discriminator."""
-
-    rounds: int = Field(120, ge=1, le=2000)
-    """Boosting rounds, each one tree a genre."""
-
-    learning_rate: float = Field(0.08, gt=0.0, le=1.0)
-    """Weight of a round."""
-
-    leaves: int = Field(8, ge=2, le=256)
-    """Most leaves of a tree."""
-
-    min_leaf: int = Field(10, ge=1, le=1000)
-    """Fewest samples of a leaf."""
-
-    l2: float = Field(1.0, ge=0.0)
-    """Shrinks the value of a leaf."""
-
-    columns: float = Field(0.2, gt=0.0, le=1.0)
-    """Share of the features that a split may look at."""
-
-
-class HybridConfig(Config):
-    """CNN and MLP joined by dense, dropout, dense."""
-
-    kind: Literal["hybrid"] = "hybrid"
-    """Discriminator."""
-
-    cnn: CnnConfig = CnnConfig()
-    """The branch that sees the spectrogram."""
-
-    mlp: MlpConfig = MlpConfig()
-    """The branch that sees the features."""
-
-    hidden: int = Field(128, ge=8, le=1024)
-    """Width of the dense layer that joins them."""
-
-    dropout: float = Field(0.4, ge=0.0, lt=1.0)
-    """Between the two last dense layers."""
-
-
-ModelConfig = Annotated[CnnConfig | MlpConfig | HybridConfig | SvmConfig | BoostingConfig, Field(discriminator="kind")]
+    shift_bins: int = Field(2, ge=0, le=32)
+    """As `shift_bins` of the augmentation."""
 
 
 class AugmentConfig(Config):
@@ -227,8 +129,21 @@ class AugmentConfig(Config):
     frequency_mask_bins: int = Field(16, ge=1, le=64)
     """Largest height of a frequency mask."""
 
+    equaliser_db: float = Field(0.0, ge=0.0, le=20.0)
+    """Standard deviation in dB of a random smooth curve over frequency that is added to the spectrogram: the same music
+    through another mastering, so that a record's sound is not taken for its genre."""
+
+    shift_bins: int = Field(0, ge=0, le=32)
+    """Largest random shift along the mel axis, in bins up or down: a transposition."""
+
+    stretch: float = Field(0.0, ge=0.0, le=0.5)
+    """Largest random change of tempo, as a share: 0.1 is from 0.9 to 1.1 times as fast."""
+
     feature_noise: float = Field(0.0, ge=0.0, le=1.0)
     """Standard deviation of noise added to the scaled features."""
+
+    variants: VariantConfig | None = None
+    """Augmentation of the descriptors; None: each clip's own alone."""
 
 
 class TrainingConfig(Config):
@@ -305,4 +220,11 @@ class RunConfig(Config):
                 raise ValueError("training.augment.crop_columns has no meaning for inputs.spectrogram.form figure")
             if self.inputs.spectrogram.form == "plot" and crop > 334:
                 raise ValueError("training.augment.crop_columns exceeds the 334 columns of the plot")
+        augment = self.training.augment
+        if augment.variants is not None and not self.inputs.descriptors:
+            raise ValueError("training.augment.variants are of descriptors: they need inputs.descriptors: true")
+        if self.inputs.spectrogram is not None and self.inputs.spectrogram.form == "figure":
+            for name in ("equaliser_db", "shift_bins", "stretch"):
+                if getattr(augment, name):
+                    raise ValueError(f"training.augment.{name} has no meaning for inputs.spectrogram.form figure")
         return self

@@ -7,11 +7,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from genre_ray.errors import ConfigError
 
 C = TypeVar("C", bound=BaseModel)
+
+
+class Config(BaseModel):
+    """A frozen model that refuses unknown keys and documents each field by the string under it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 def parse(kind: type[C], data: Any, *, origin: str) -> C:

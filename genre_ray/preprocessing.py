@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genre_ray.clips import ClipTable
-from genre_ray.config import FeatureConfig, InputConfig, SpectrogramConfig
-from genre_ray.descriptors import describe_pictures
+from genre_ray.config import FeatureConfig, InputConfig, SpectrogramConfig, VariantConfig
+from genre_ray.descriptors import N_DESCRIPTORS, describe_pictures
 from genre_ray.errors import NotFittedError, TrackError
 from genre_ray.scaling import (
     feature_statistics,
@@ -23,6 +23,7 @@ from genre_ray.scaling import (
     state_lists,
 )
 from genre_ray.schema import FEATURE_COLUMNS, Batch, Clip, Sample, Track
+from genre_ray.variants import describe_variants
 
 HOP_LENGTH = 512
 
@@ -219,6 +220,18 @@ class Preprocessor:
             parts.append(scale_descriptors(describe_pictures(pictures), self.descriptor_state_))
         return np.concatenate(parts, axis=1) if parts else None
 
+    def variant_vectors(
+        self, pictures: NDArray[np.uint8], rows: NDArray[np.float64] | None, config: VariantConfig
+    ) -> NDArray[np.float32]:
+        """`vectors` of the variants of each clip, (B, count, F): other descriptors beside the clip's own features."""
+        self._require_fit()
+        assert self.descriptor_state_ is not None
+        found = scale_descriptors(describe_variants(pictures, config), self.descriptor_state_)
+        if self.feature_state_ is None or rows is None:
+            return found
+        own = np.repeat(self.scale_features(rows)[:, None], config.count, axis=1)
+        return np.concatenate([own, found], axis=2)
+
     def to_json(self) -> dict[str, Any]:
         """The fitted state as plain JSON values."""
         self._require_fit()
@@ -233,9 +246,12 @@ class Preprocessor:
 
     @classmethod
     def from_json(cls, inputs: InputConfig, labels: Sequence[str], state: dict[str, Any]) -> Self:
-        """The inverse of `to_json`; ValueError when the feature columns are not this version's."""
+        """The inverse of `to_json`; ValueError when the feature columns or descriptors are not this version's."""
         if state["feature_columns"] not in (None, list(FEATURE_COLUMNS)):
             raise ValueError("the feature columns of the stored state are not those of this version")
+        described = state.get("descriptors")
+        if described is not None and len(described["mean"]) != N_DESCRIPTORS:
+            raise ValueError(f"the stored state has {len(described['mean'])} descriptors, this version {N_DESCRIPTORS}")
         restored = cls(inputs, labels)
         restored.mean_ = None if state["mean"] is None else np.array(state["mean"], dtype=np.float32)
         restored.scale_ = None if state["scale"] is None else np.array(state["scale"], dtype=np.float32)

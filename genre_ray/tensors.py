@@ -13,9 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from genre_ray.augment import Choices, gather, mask, mixup
+from genre_ray.augment import Choices, gather, mask, mixup, resample
 from genre_ray.clips import ClipTable
+from genre_ray.config import VariantConfig
 from genre_ray.preprocessing import Preprocessor, normalise
+from genre_ray.variants import LEVELS_PER_DB
 
 _GPU_SHARE = (
     0.5  # of the free GPU memory may go to the corpus; a larger one stays on the host and is sent batch by batch
@@ -54,9 +56,19 @@ class DevicePart:
     mean: Tensor | None
     scale: Tensor | None
     n_labels: int
+    variants: Tensor | None = None
+    """float32 (N, V, F) scaled, as `features`."""
 
     @classmethod
-    def of(cls, table: ClipTable, preprocessor: Preprocessor, device: torch.device, *, pictures_too: bool) -> Self:
+    def of(
+        cls,
+        table: ClipTable,
+        preprocessor: Preprocessor,
+        device: torch.device,
+        *,
+        pictures_too: bool,
+        variants: VariantConfig | None = None,
+    ) -> Self:
         """The clips of `table`, with the statistics of the fitted `preprocessor`. Nothing is copied on a CPU.
 
         Without `pictures_too` the pictures are left behind, for networks that look at features alone.
@@ -79,6 +91,7 @@ class DevicePart:
             mean=mean,
             scale=scale,
             n_labels=len(preprocessor.labels),
+            variants=_variants(table, preprocessor, device, variants),
         )
 
     def __len__(self) -> int:
@@ -104,11 +117,12 @@ class DevicePart:
         """The clips at `rows` (B,), augmented: crop, noise, mixup over the whole batch, masks."""
         spectrogram = features = None
         if self.pictures is not None:
-            place = self.pictures.device
-            start = None if choices.crop_start is None else choices.crop_start.to(place)
-            spectrogram = self._normalised(gather(self.pictures, rows.to(place), start, crop_columns))
+            spectrogram = self._normalised(self._cut(rows, choices, crop_columns))
+            if choices.curve is not None:
+                assert self.scale is not None
+                spectrogram = spectrogram + choices.curve[:, None, :, None] * (LEVELS_PER_DB * self.scale)
         if self.features is not None:
-            features = self.features[rows]
+            features = self._chosen(rows, choices.variant)
             features = features if choices.noise is None else features + choices.noise
         targets = _soft(self.targets[rows], self.n_labels, label_smoothing)
         if choices.mix is not None:
@@ -126,6 +140,37 @@ class DevicePart:
             spectrogram = None if self.pictures is None else self._normalised(self.pictures[rows])
             yield spectrogram, None if self.features is None else self.features[rows]
 
+    def _chosen(self, rows: Tensor, variant: Tensor | None) -> Tensor:
+        assert self.features is not None
+        own = self.features[rows]
+        if self.variants is None or variant is None:
+            return own
+        return torch.where((variant > 0)[:, None], self.variants[rows, (variant - 1).clamp_min(0)], own)
+
+    def vectors(self) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+        """For an estimator: features of all clips, then of all variants (M, F), targets and tracks' numbers (M,)."""
+        assert self.features is not None
+        features, targets = self.features.cpu().numpy(), self.targets.cpu().numpy()
+        groups = np.unique(self.tracks, return_inverse=True)[1].astype(np.int64)
+        if self.variants is None:
+            return features, targets, groups
+        count = self.variants.shape[1]
+        others = self.variants.cpu().numpy().transpose(1, 0, 2).reshape(-1, features.shape[1])
+        return np.concatenate([features, others]), np.tile(targets, count + 1), np.tile(groups, count + 1)
+
+    def _cut(self, rows: Tensor, choices: Choices, crop_columns: int | None) -> Tensor:
+        """The pictures at `rows`, cut, stretched and shifted where they lie; a shift alone is made of the crop."""
+        assert self.pictures is not None
+        place = self.pictures.device
+        start, columns, shift = (
+            None if choice is None else choice.to(place)
+            for choice in (choices.crop_start, choices.columns, choices.shift)
+        )
+        if columns is not None:
+            return resample(self.pictures, rows.to(place), columns, shift)
+        cut = gather(self.pictures, rows.to(place), start, crop_columns)
+        return cut if shift is None else resample(cut, torch.arange(len(cut), device=place), None, shift)
+
     def _normalised(self, pictures: Tensor) -> Tensor:
         assert self.mean is not None
         assert self.scale is not None
@@ -138,6 +183,14 @@ def as_tensor(array: NDArray[np.generic]) -> Tensor:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(array)
+
+
+def _variants(
+    table: ClipTable, preprocessor: Preprocessor, device: torch.device, config: VariantConfig | None
+) -> Tensor | None:
+    if config is None or table.spectrogram is None or preprocessor.descriptor_state_ is None:
+        return None
+    return as_tensor(preprocessor.variant_vectors(table.spectrogram, table.features, config)).to(device)
 
 
 def _place(pictures: Tensor, device: torch.device) -> Tensor:

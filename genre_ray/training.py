@@ -84,7 +84,8 @@ class Trainer:
         self.preprocessor = Preprocessor(config.inputs, labels).fit(train)
         self._shard = shard
         pictures_too = models.looks_at_pictures(config.model)
-        self._train = DevicePart.of(train, self.preprocessor, self.device, pictures_too=pictures_too)
+        variants = config.training.augment.variants
+        self._train = DevicePart.of(train, self.preprocessor, self.device, pictures_too=pictures_too, variants=variants)
         self._validation = (
             None
             if validation is None or not len(validation)
@@ -210,9 +211,11 @@ class Trainer:
         """Fit in one go; the loss and accuracy on the training part itself."""
         assert isinstance(self.model, models.Estimator)
         assert self._train.features is not None
-        targets = self._train.targets.cpu().numpy()
-        self.model.fit_vectors(self._train.features.cpu().numpy(), targets, seed=self.config.training.seed)
+        features, every, groups = self._train.vectors()
+        self.model.cpu()  # they are fitted by NumPy and scikit-learn
+        self.model.fit_vectors(features, every, seed=self.config.training.seed, groups=groups, own=len(self._train))
         self.model.to(self.device)
+        targets = self._train.targets.cpu().numpy()
         with torch.inference_mode():
             found = self.model(None, self._train.features).softmax(dim=1).cpu().numpy()
         return metrics.log_loss(found, targets), metrics.accuracy(found, targets)

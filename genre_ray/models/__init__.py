@@ -6,7 +6,15 @@ hidden layer; it takes both inputs and looks at those that its kind needs.
 
 from typing import TypeVar
 
-from genre_ray.config import BoostingConfig, CnnConfig, HybridConfig, MlpConfig, ModelConfig, SvmConfig
+from genre_ray.config import (
+    BoostingConfig,
+    CnnConfig,
+    HybridConfig,
+    KernelRidgeConfig,
+    MlpConfig,
+    ModelConfig,
+    SvmConfig,
+)
 from genre_ray.errors import ConfigError
 from genre_ray.models.boosting import Boosting
 from genre_ray.models.cnn import Cnn
@@ -14,6 +22,7 @@ from genre_ray.models.describe import describe
 from genre_ray.models.estimator import Estimator
 from genre_ray.models.folding import fold_batch_norm
 from genre_ray.models.hybrid import Hybrid
+from genre_ray.models.kernel_ridge import KernelRidge
 from genre_ray.models.mlp import Mlp
 from genre_ray.models.network import Network
 from genre_ray.models.svm import Svm
@@ -25,6 +34,7 @@ __all__ = [
     "Cnn",
     "Estimator",
     "Hybrid",
+    "KernelRidge",
     "Mlp",
     "Network",
     "Svm",
@@ -50,6 +60,8 @@ def build(
             return Mlp(config, n_features=_need(n_features, config.kind, "features"), n_labels=n_labels)
         case SvmConfig():
             return Svm(config, n_features=_need(n_features, config.kind, "features"), n_labels=n_labels)
+        case KernelRidgeConfig():
+            return KernelRidge(config, n_features=_need(n_features, config.kind, "features"), n_labels=n_labels)
         case BoostingConfig():
             return Boosting(config, n_features=_need(n_features, config.kind, "features"), n_labels=n_labels)
         case HybridConfig():

@@ -36,8 +36,16 @@ class Boosting(Estimator):
         super().__init__(n_features=n_features, n_labels=n_labels, buffers=names)
         self.config = config
 
-    def fit_vectors(self, features: NDArray[np.float32], targets: NDArray[np.int64], *, seed: int) -> None:
-        """Fit all rounds. RunError: a label has no samples."""
+    def fit_vectors(
+        self,
+        features: NDArray[np.float32],
+        targets: NDArray[np.int64],
+        *,
+        seed: int,
+        groups: NDArray[np.int64] | None = None,
+        own: int | None = None,
+    ) -> None:
+        """See Estimator: fit all rounds. RunError: a label has no samples."""
         from sklearn.ensemble import HistGradientBoostingClassifier
 
         self._require_every_label(targets)

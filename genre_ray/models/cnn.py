@@ -42,6 +42,7 @@ class Cnn(Network):
             "flatten": widths[-1] * (rows >> config.stages) * (columns >> config.stages),
             "mean": widths[-1],
             "mean_max": 2 * widths[-1],
+            "time": 2 * widths[-1] * (rows >> config.stages),
         }[config.pooling]
         self.hidden = nn.Linear(pooled, config.hidden)
         self.activation = nn.ReLU()
@@ -97,16 +98,18 @@ class Stage(nn.Module):
 
 
 class Pooling(nn.Module):
-    """The last feature map as a vector: all of it, its mean, or mean and maximum over time and frequency."""
+    """The last feature map as a vector: all of it, or its mean and maximum over time, or over time and frequency."""
 
     def __init__(self, form: str) -> None:
         super().__init__()
         self.form = form
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        """(B, C * H * W), (B, C) or (B, 2 * C)."""
+        """(B, C * H * W), (B, C), (B, 2 * C) or, over time alone, (B, 2 * C * H)."""
         if self.form == "flatten":
             return x_BCHW.flatten(1)
+        if self.form == "time":
+            return torch.cat([x_BCHW.mean(dim=3).flatten(1), x_BCHW.amax(dim=3).flatten(1)], dim=1)
         mean_BC = x_BCHW.mean(dim=(2, 3))
         return mean_BC if self.form == "mean" else torch.cat([mean_BC, x_BCHW.amax(dim=(2, 3))], dim=1)
 

@@ -29,8 +29,20 @@ class Estimator(Network):
         for name in buffers:
             self.register_buffer(name, torch.zeros(0))
 
-    def fit_vectors(self, features: NDArray[np.float32], targets: NDArray[np.int64], *, seed: int) -> None:
-        """Learn from features (N, F) and label indices (N,)."""
+    def fit_vectors(
+        self,
+        features: NDArray[np.float32],
+        targets: NDArray[np.int64],
+        *,
+        seed: int,
+        groups: NDArray[np.int64] | None = None,
+        own: int | None = None,
+    ) -> None:
+        """Learn from features (N, F) and label indices (N,).
+
+        Samples of one of the `groups` (N,) are of one track: held out, they are held out together; None: each is one.
+        The first `own` samples are clips as they are, the others variants of them; None: all are clips.
+        """
         raise NotImplementedError
 
     def embed(self, spectrogram: Tensor | None, features: Tensor | None) -> Tensor:

@@ -28,6 +28,7 @@ class Hybrid(Network):
         # The branches end in their embeddings: an output layer that nothing reads would stall data-parallel training.
         self.cnn.output = nn.Identity()  # type: ignore[assignment]
         self.mlp.output = nn.Identity()  # type: ignore[assignment]
+        self.branch_dropout = config.branch_dropout
         self.hidden = nn.Linear(self.cnn.embedding_width + self.mlp.embedding_width, config.hidden)
         self.activation = nn.ReLU()
         self.dropout = nn.Dropout(config.dropout)
@@ -38,7 +39,12 @@ class Hybrid(Network):
 
     def embed(self, spectrogram: Tensor | None, features: Tensor | None) -> Tensor:
         """(B, D): the joining dense layer. Each branch applies its own dropout to its embedding first."""
-        joined_BE = torch.cat([self.cnn(spectrogram, None), self.mlp(None, features)], dim=1)
+        sight_BE, row_BE = self.cnn(spectrogram, None), self.mlp(None, features)
+        if self.training and self.branch_dropout > 0:
+            chance_B1 = torch.rand(len(row_BE), 1, device=row_BE.device)
+            sight_BE = sight_BE * (chance_B1 >= self.branch_dropout / 2)
+            row_BE = row_BE * (chance_B1 <= 1 - self.branch_dropout / 2)
+        joined_BE = torch.cat([sight_BE, row_BE], dim=1)
         embedding_BD: Tensor = self.activation(self.hidden(joined_BE))
         return embedding_BD
 

@@ -40,16 +40,28 @@ class Svm(Estimator):
         self.config = config
         self.pairs = tuple(combinations(range(n_labels), 2))
 
-    def fit_vectors(self, features: NDArray[np.float32], targets: NDArray[np.int64], *, seed: int) -> None:
-        """Fit on all samples; the sigmoids on held-out folds (Platt 2000). RunError: a label has no samples."""
-        from sklearn.model_selection import StratifiedKFold
+    def fit_vectors(
+        self,
+        features: NDArray[np.float32],
+        targets: NDArray[np.int64],
+        *,
+        seed: int,
+        groups: NDArray[np.int64] | None = None,
+        own: int | None = None,
+    ) -> None:
+        """See Estimator: fit on all, the sigmoids on held-out folds (Platt 2000). RunError: a label has no samples."""
+        from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
         self._require_every_label(targets)
         held_out = np.zeros((len(features), len(self.pairs)))
-        folds = min(_FOLDS, int(np.bincount(targets).min()))
+        groups = np.arange(len(features)) if groups is None else groups
+        firsts = np.unique(groups, return_index=True)[1]
+        grouped = len(firsts) < len(groups)
+        folds = min(_FOLDS, int(np.bincount(targets[firsts]).min()))
         if folds >= 2:
-            splitter = StratifiedKFold(folds, shuffle=True, random_state=seed % 2**32)
-            for train, rest in splitter.split(features, targets):
+            kind = StratifiedGroupKFold if grouped else StratifiedKFold
+            splitter = kind(folds, shuffle=True, random_state=seed % 2**32)
+            for train, rest in splitter.split(features, targets, groups if grouped else None):
                 self._fit_machines(features[train], targets[train])
                 held_out[rest] = self._decide(torch.from_numpy(features[rest])).numpy()
         self._fit_machines(features, targets)

@@ -79,7 +79,7 @@ def _refit(config: TuneConfig, found: Sequence[Blend], corpus: Corpus, folder: P
 
 def _seeds(config: TuneConfig, winner: Winner) -> tuple[int, ...]:
     """The seeds to fit a winner under: one where chance has next to no part in the fit."""
-    return config.refit.seeds[:1] if winner.run.model.kind == "svm" else config.refit.seeds
+    return config.refit.seeds[:1] if winner.run.model.kind in ("svm", "kernel_ridge") else config.refit.seeds
 
 
 def _seeded(run: RunConfig, seed: int) -> RunConfig:

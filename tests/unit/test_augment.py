@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from genre_ray.augment import Choices, gather, mask, mixup, window_starts
-from genre_ray.config import AugmentConfig
+from genre_ray.augment import Choices, gather, mask, mixup, resample, window_starts
+from genre_ray.config import AugmentConfig, VariantConfig
 
 ALL = AugmentConfig(
     crop_columns=16,
@@ -93,3 +93,54 @@ def test_windows_at_test_time_are_even_and_cover_both_ends():
     assert window_starts(334, AugmentConfig(crop_columns=128, test_crops=1)) == [103]
     assert window_starts(128, AugmentConfig(crop_columns=128, test_crops=5)) == [0]
     assert window_starts(334, AugmentConfig()) == [0]
+
+
+def test_resampling_takes_each_column_and_bin_from_its_place():
+    table = torch.arange(3 * 1 * 6 * 10).reshape(3, 1, 6, 10)
+    rows, columns = torch.tensor([2, 0]), torch.tensor([[1, 3, 5], [9, 9, 0]])
+    found = resample(table, rows, columns, torch.tensor([1, -2]))
+    for i, (row, shift) in enumerate([(2, 1), (0, -2)]):
+        for h in range(6):
+            bin_ = min(max(h - shift, 0), 5)
+            assert found[i, 0, h].tolist() == table[row, 0, bin_, columns[i]].tolist()
+
+
+def test_a_shift_alone_keeps_the_columns():
+    table = torch.arange(60).reshape(1, 1, 6, 10)
+    found = resample(table, torch.tensor([0]), None, torch.tensor([2]))
+    assert torch.equal(found[0, 0, 2:], table[0, 0, :4])
+    assert torch.equal(found[0, 0, 0], table[0, 0, 0])
+
+
+def test_stretched_crops_stay_inside_and_run_at_the_tempo_asked_for():
+    config = AugmentConfig(crop_columns=16, stretch=0.25)
+    choices = draw(3000, config)
+    assert choices.crop_start is None
+    assert choices.columns.shape == (3000, 16)
+    assert choices.columns.min() == 0
+    assert choices.columns.max() == 39
+    assert (choices.columns.diff(dim=1) >= 0).all()
+    tempo = (choices.columns[:, -1] - choices.columns[:, 0]).float() / 15
+    assert tempo.min() > 0.65
+    assert tempo.max() < 1.35
+    assert abs(float(tempo.mean()) - 1) < 0.02
+
+
+def test_a_stretch_of_the_whole_clip_never_leaves_it():
+    columns = draw(500, AugmentConfig(stretch=0.3)).columns
+    assert columns.shape == (500, 40)
+    assert columns.min() >= 0
+    assert columns.max() <= 39
+
+
+def test_shifts_and_curves_have_the_range_asked_for():
+    choices = draw(4000, AugmentConfig(shift_bins=3, equaliser_db=2.0))
+    assert set(choices.shift.tolist()) == {-3, -2, -1, 0, 1, 2, 3}
+    assert choices.curve.shape == (4000, 12)
+    assert abs(float(choices.curve[:, 0].std()) - 2) < 0.1
+
+
+def test_a_variant_is_drawn_from_all_and_the_clip_itself():
+    choices = draw(2000, AugmentConfig(variants=VariantConfig(count=3)))
+    assert set(choices.variant.tolist()) == {0, 1, 2, 3}
+    assert draw().variant is None

@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from genre_ray import checkpoint, models
-from genre_ray.config import BoostingConfig, RunConfig, SvmConfig, parse
+from genre_ray.config import BoostingConfig, KernelRidgeConfig, RunConfig, SvmConfig, parse
 from genre_ray.errors import RunError
 from genre_ray.inference import Predictor
 from genre_ray.models.boosting import Boosting
+from genre_ray.models.kernel_ridge import KernelRidge
 from genre_ray.models.svm import Svm, _couple
 from genre_ray.training import Trainer, fit
 
@@ -55,6 +56,81 @@ def test_boosting_answers_as_scikit_learn(n_labels):
         np.testing.assert_allclose(found, reference.predict_proba(rows), atol=1e-6)
 
 
+def halves(features):
+    """Numbers that half precision holds, as a checkpoint keeps centres."""
+    return features.astype(np.float16).astype(np.float32)
+
+
+@pytest.mark.parametrize("n_labels", [2, 3, 6])
+def test_ridge_scores_are_those_of_scikit_learns_regression(n_labels):
+    from sklearn.kernel_ridge import KernelRidge as Reference
+
+    features, targets, other = corpus(n_labels)
+    features = halves(features)
+    machine = KernelRidge(KernelRidgeConfig(ridge=0.3, gamma=0.8), n_features=9, n_labels=n_labels)
+    machine.fit_vectors(features, targets, seed=0)
+    wanted = np.eye(n_labels)[targets] - 1 / n_labels
+    gamma = float(machine.width)
+    assert gamma == pytest.approx(0.8 / (9 * features.var()), rel=1e-5)
+    expected = Reference(alpha=0.3, kernel="rbf", gamma=gamma).fit(features, wanted).predict(other)
+    found = machine(None, torch.from_numpy(other)).numpy() / float(machine.sharpness)
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+def test_a_sample_left_out_scores_as_a_fit_without_it_would_say():
+    features, targets, _ = corpus(3, n=60)
+    features, groups = halves(features), np.arange(60) // 2
+    config = KernelRidgeConfig(ridge=0.3, gamma=0.8)
+    machine = KernelRidge(config, n_features=9, n_labels=3)
+    machine.fit_vectors(features, targets, seed=0, groups=groups)
+    wanted = np.eye(3)[targets] - 1 / 3
+    factor, coefficients = machine._solve(features, wanted, weight=2.0)
+    found = machine._left_out(features, wanted, groups, factor, coefficients)
+    rest = groups != 7  # the same centres and ridge, one group fewer to learn from
+    _, without = machine._solve(features[rest], wanted[rest], weight=2.0)
+    centres = machine.centres.numpy()
+    squares = ((features[~rest][:, None] - centres[None]) ** 2).sum(axis=2)
+    np.testing.assert_allclose(found[~rest], np.exp(-float(machine.width) * squares) @ without, atol=1e-5)
+
+
+def test_variants_are_learnt_from_and_no_centres():
+    features, targets, other = corpus(3, n=90)
+    near = features + np.random.default_rng(1).normal(0, 0.1, features.shape).astype(np.float32)
+    machine = KernelRidge(KernelRidgeConfig(), n_features=9, n_labels=3)
+    every, groups = np.concatenate([features, near]), np.tile(np.arange(90), 2)
+    machine.fit_vectors(every, np.tile(targets, 2), seed=0, groups=groups, own=90)
+    np.testing.assert_array_equal(machine.centres.numpy(), halves(features))
+    alone = KernelRidge(KernelRidgeConfig(), n_features=9, n_labels=3)
+    alone.fit_vectors(features, targets, seed=0)
+    assert not torch.allclose(machine(None, torch.from_numpy(other)), alone(None, torch.from_numpy(other)), atol=1e-2)
+
+
+def test_no_more_centres_than_asked_for_whatever_the_order_of_blocks(monkeypatch):
+    from genre_ray.models import kernel_ridge
+
+    features, targets, other = corpus(3, n=100)
+    config = KernelRidgeConfig(centres=30)
+    answers = []
+    for block in (7, 4096):
+        monkeypatch.setattr(kernel_ridge, "_BLOCK", block)
+        machine = KernelRidge(config, n_features=9, n_labels=3)
+        machine.fit_vectors(features, targets, seed=5)
+        assert machine.centres.shape == (30, 9)
+        answers.append(machine(None, torch.from_numpy(other)).numpy())
+    np.testing.assert_allclose(*answers, atol=1e-3)
+
+
+def test_sharpness_makes_probabilities_as_sure_as_left_out_samples_ask_for():
+    features, targets, _ = corpus(4, n=400)
+    fresh, truth, _ = corpus(4, n=400, seed=9)
+    machine = KernelRidge(KernelRidgeConfig(), n_features=9, n_labels=4)
+    machine.fit_vectors(features, targets, seed=0)
+    from genre_ray.calibration import fit_temperature
+
+    answers = machine(None, torch.from_numpy(fresh)).softmax(dim=1).numpy()
+    assert 0.8 < fit_temperature(answers, truth) < 1.25
+
+
 def test_coupling_gives_back_probabilities_that_agree_on_every_pair():
     expected = torch.tensor([[0.5, 0.3, 0.15, 0.05], [0.25, 0.25, 0.25, 0.25]])
     pairs = ((0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3))
@@ -73,7 +149,7 @@ def test_the_probabilities_of_the_machines_are_not_overconfident():
     assert -logs.numpy()[np.arange(100), targets[300:]].mean() < np.log(2)
 
 
-@pytest.mark.parametrize("config", [SvmConfig(), BoostingConfig()])
+@pytest.mark.parametrize("config", [SvmConfig(), BoostingConfig(), KernelRidgeConfig()])
 def test_a_label_without_samples_is_refused(config):
     features, targets, _ = corpus(3)
     estimator = models.build(config, picture_shape=None, n_features=9, n_labels=4)
@@ -81,7 +157,7 @@ def test_a_label_without_samples_is_refused(config):
         estimator.fit_vectors(features, targets, seed=0)
 
 
-@pytest.fixture(params=["svm", "boosting"])
+@pytest.fixture(params=["svm", "boosting", "kernel_ridge"])
 def run(request):
     inputs = {"spectrogram": None, "features": {"scaling": "quantile"}}
     return parse(RunConfig, {"inputs": inputs, "model": {"kind": request.param}}, origin="test")

@@ -52,7 +52,7 @@ def test_the_hybrid_ends_in_dense_dropout_dense():
     assert layers[-3:] == ["Linear", "Dropout", "Linear"]
 
 
-@pytest.mark.parametrize("pooling", ["flatten", "mean", "mean_max"])
+@pytest.mark.parametrize("pooling", ["flatten", "mean", "mean_max", "time"])
 @pytest.mark.parametrize("residual", [False, True])
 @pytest.mark.parametrize("batch_norm", [False, True])
 def test_a_cnn_maps_a_batch_to_logits_and_embeddings(pooling, residual, batch_norm):
@@ -91,7 +91,7 @@ def test_relu_after_pooling_equals_relu_before_it():
     torch.testing.assert_close(stage(x), expected)
 
 
-@pytest.mark.parametrize("pooling", ["flatten", "mean_max"])
+@pytest.mark.parametrize("pooling", ["flatten", "mean_max", "time"])
 @pytest.mark.parametrize("residual", [False, True])
 def test_a_first_convolution_with_stride_halves_the_picture_rounded_up(pooling, residual):
     config = SMALL_CNN.model_copy(update={"stride": 2, "pooling": pooling, "residual": residual})
@@ -167,3 +167,31 @@ def test_width_doubles_up_to_the_limit():
     model = build(CnnConfig(width=4, max_width=8, stages=4))
     assert isinstance(model, Cnn)
     assert [stage.convolutions[0].out_channels for stage in model.stages] == [4, 8, 8, 8]
+
+
+def test_pooling_over_time_keeps_rows_of_frequency_apart():
+    from genre_ray.models.cnn import Pooling
+
+    x = torch.arange(2 * 3 * 4 * 5, dtype=torch.float32).reshape(2, 3, 4, 5)
+    found = Pooling("time")(x)
+    assert found.shape == (2, 2 * 3 * 4)
+    assert torch.equal(found[:, :12], x.mean(dim=3).flatten(1))
+    assert torch.equal(found[:, 12:], x[..., -1].flatten(1))
+
+
+def test_a_dropped_branch_says_nothing_and_only_in_training():
+    config = HybridConfig(branch_dropout=0.9, dropout=0.0, cnn={"dropout": 0.0}, mlp={"dropout": 0.0})
+    model = models.build(config, picture_shape=(1, 32, 32), n_features=7, n_labels=3)
+    pictures, rows = torch.rand(64, 1, 32, 32), torch.rand(64, 7)
+    torch.manual_seed(0)
+    model.train()
+    joined = []
+    model.hidden.register_forward_hook(lambda layer, inputs, output: joined.append(inputs[0].detach()))
+    model(pictures, rows)
+    sight, row = joined[0][:, :128].abs().sum(dim=1) == 0, joined[0][:, 128:].abs().sum(dim=1) == 0
+    assert sight.any()
+    assert row.any()
+    assert not (sight & row).any()
+    model.eval()
+    assert torch.equal(model(pictures, rows), model(pictures, rows))
+    assert (joined[-1].abs().sum(dim=1) > 0).all()
