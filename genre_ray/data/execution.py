@@ -79,7 +79,7 @@ def run(shards: Sequence[Shard], work: Work, store: Store, *, actors: Actors | N
     if not _has_a_free_cpu():
         logger.warning("all CPUs of the cluster are taken; work on the tracks begins when one comes free")
     try:
-        with _quiet():
+        with quiet():
             for done in _results(_dataset(shards, work, store, name, actors)):
                 if first:
                     _require_shared(store, done.name)
@@ -209,7 +209,7 @@ def _gist(error: RayError) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Ray Data's own lines about each execution say nothing to people who asked for tracks."""
     logger = logging.getLogger("ray.data")
     before = logger.level
