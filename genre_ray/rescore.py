@@ -61,9 +61,8 @@ def score_checkpoint(
     predictor = Predictor.open(checkpoint)
     # Without a cluster named, `prepare` starts Ray only where the cache lacks something.
     with connect(address) if address else nullcontext():
-        reading = (streaming or StreamingConfig()).model_copy(update={"reader": "arrow"})  # Ray may not be up
         catalog, table = open_prepared(
-            data, predictor.inputs, cache=cache, stream=stream, labels=predictor.labels, streaming=reading
+            data, predictor.inputs, cache=cache, stream=stream, labels=predictor.labels, streaming=streaming
         )
     place, tracks = _part(catalog, part, protocol, fold)
     chosen = choose(tracks, catalog, predictor.manifest.get("data", {}), seen=seen)

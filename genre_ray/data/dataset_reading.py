@@ -11,11 +11,12 @@ from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
+import ray
 import ray.data
 from ray.data import ExecutionOptions, ExecutionResources
 
 from genre_ray.data.execution import quiet
-from genre_ray.data.reading import Rows, Span, rows_of
+from genre_ray.data.reading import Rows, Span, ThreadReader, rows_of
 from genre_ray.data.store import Store
 
 _READERS = 2
@@ -31,11 +32,14 @@ class DatasetReader:
     """Ray Data, in the order that was asked for; rows arrive by `iter_torch_batches`."""
 
     def read(self, store: Store, spans: Sequence[Span], columns: tuple[str, ...]) -> Iterator[Rows]:
-        """See Reader. Ray must be up."""
+        """See Reader. Where Ray is not up (a checkpoint is only scored, say), a thread reads the same."""
+        if not ray.is_initialized():
+            yield from ThreadReader().read(store, spans, columns)
+            return
         blocks = [_block(spans[i : i + _SHARDS_A_BLOCK]) for i in range(0, len(spans), _SHARDS_A_BLOCK)]
         if not blocks:
             return
-        dataset: Any = ray.data.from_arrow(blocks)
+        dataset: Any = ray.data.from_blocks(blocks)  # from_arrow starts tasks that ask for a CPU
         context = dataset.context
         context.enable_progress_bars = context.print_on_execution_start = False
         context.execution_options = ExecutionOptions(

@@ -134,7 +134,7 @@ def exchanged(read: Iterator[Rows], total: int, most_bytes: int, generator: np.r
     """The rows of `read`, `total` in all, in random order: each takes the place of another in a full buffer, which
     goes on; what is left at the end comes in random order.
 
-    A buffer that holds all gives a perfect shuffle.
+    A buffer that holds all gives a perfect shuffle. How the rows are cut into pieces does not change the order.
     """
     held: Rows = {}
     capacity = filled = 0
@@ -148,13 +148,24 @@ def exchanged(read: Iterator[Rows], total: int, most_bytes: int, generator: np.r
         for name, column in rows.items():
             held[name][filled : filled + taken] = column[:taken]
         filled += taken
-        for start in range(taken, count, capacity):
-            some = {name: column[start : start + capacity] for name, column in rows.items()}
-            places = generator.choice(capacity, len(some["number"]), replace=False)
-            out = {name: column[places] for name, column in held.items()}
-            for name, column in some.items():
-                held[name][places] = column
-            yield out
+        if taken < count:
+            yield _exchange(held, {name: column[taken:] for name, column in rows.items()}, generator)
     order = generator.permutation(filled)
     for start in range(0, filled, _PIECE):
         yield {name: column[order[start : start + _PIECE]] for name, column in held.items()}
+
+
+def _exchange(held: Rows, rows: Rows, generator: np.random.Generator) -> Rows:
+    """Each of `rows`, one after the other, changes places with a random one that is held; those that go on."""
+    some = next(iter(rows.values()))
+    places = generator.integers(0, len(next(iter(held.values()))), len(some))
+    order = np.argsort(places, kind="stable")
+    again = places[order[1:]] == places[order[:-1]]
+    later, earlier = order[1:][again], order[:-1][again]  # places that are drawn twice: the earlier row goes on
+    last = np.setdiff1d(order, earlier)
+    out = {}
+    for name, column in rows.items():
+        out[name] = held[name][places]
+        out[name][later] = column[earlier]
+        held[name][places[last]] = column[last]
+    return out

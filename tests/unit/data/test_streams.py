@@ -127,6 +127,17 @@ def test_a_buffer_of_any_size_gives_each_row_once(held):
     assert sorted(np.concatenate([rows["number"] for rows in out]).tolist()) == list(range(200))
 
 
+@pytest.mark.parametrize("held", [1, 3, 40, 150])
+def test_how_rows_are_cut_into_pieces_does_not_change_their_order(held):
+    def order(size: int) -> list[int]:
+        read = ({"number": np.arange(start, min(start + size, 200))} for start in range(0, 200, size))
+        found = exchanged(read, 200, held * 8, np.random.default_rng(5))
+        return np.concatenate([rows["number"] for rows in found]).tolist()
+
+    assert sorted(order(1)) == list(range(200))
+    assert order(1) == order(7) == order(64) == order(200)
+
+
 def test_a_buffer_that_holds_all_leaves_nothing_of_the_order():
     read = [{"number": np.arange(start, start + 100)} for start in range(0, 2000, 100)]
     out = np.concatenate([r["number"] for r in exchanged(iter(read), 2000, 8 * 2000, np.random.default_rng(0))])
