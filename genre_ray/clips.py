@@ -150,7 +150,7 @@ class ClipTable:
         return table.replace_schema_metadata(metadata)
 
     def _each(self, change: Callable[[NDArray[Any]], NDArray[Any]]) -> "ClipTable":
-        columns = {field.name: getattr(self, field.name) for field in fields(self)}
+        columns: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
         return ClipTable(**{name: None if column is None else change(column) for name, column in columns.items()})
 
     @classmethod

@@ -50,11 +50,11 @@ class Columns:
         """What `scaling.scale_rows` needs, for each way of scaling."""
         ways = (FeatureConfig(scaling="standard"), FeatureConfig(scaling="quantile"), FeatureConfig(scaling="none"))
         rows = np.concatenate(self._kept) if self._sample is None else self._sample
-        found = {way.scaling: feature_statistics(rows, way) for way in ways}
+        found: dict[str, State] = {way.scaling: feature_statistics(rows, way) for way in ways}
         if self._sample is not None:
             deviation = np.sqrt(self._squares / self.count)
             found["standard"] = {"mean": self._mean, "deviation": np.where(deviation > 0, deviation, 1.0)}
-        return dict(found)
+        return found
 
     def _stop_keeping(self) -> None:
         assert self._most_bytes is not None
@@ -103,7 +103,7 @@ def learn(train: Clips, *, pictures: bool, descriptors: bool) -> Learnt:
     return _remembered[key]
 
 
-_remembered: dict[tuple[str, bool, bool], Learnt] = {}
+_remembered: dict[tuple[str | None, bool, bool], Learnt] = {}
 
 
 def _learn(pieces: Iterable[ClipTable], pictures: bool, descriptors: bool, *, most_bytes: int | None) -> Learnt:

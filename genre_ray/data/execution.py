@@ -29,6 +29,10 @@ from genre_ray.errors import GenreRayError, RunError
 
 logger = logging.getLogger(__name__)
 
+_WAVE = 512
+"""Shards that Ray Data is given at a time: the lists of tracks to work on lie in the object store while they wait, and
+a million tracks of them would be most of a gigabyte. The pause between two waves is that of one shard."""
+
 _SEEN_WITHIN_S = 30.0
 _SETTLED_WITHIN_S = 3.0
 _RESULT = pa.schema(
@@ -80,7 +84,8 @@ def run(shards: Sequence[Shard], work: Work, store: Store, *, actors: Actors | N
         logger.warning("all CPUs of the cluster are taken; work on the tracks begins when one comes free")
     try:
         with quiet():
-            for done in _results(_dataset(shards, work, store, name, actors)):
+            waves = (shards[i : i + _WAVE] for i in range(0, len(shards), _WAVE))
+            for done in (done for wave in waves for done in _results(_dataset(wave, work, store, name, actors))):
                 if first:
                     _require_shared(store, done.name)
                     first = False

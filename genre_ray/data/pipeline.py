@@ -94,7 +94,7 @@ class PreparedCorpus:
         `spectrogram` is uint8 (B, C, H, W) in a batch, `features` float64 (B, 57). Nothing is read until it is used.
         """
         blocks = [pa.table(columns) for columns in _selections(self._places)]
-        dataset: Any = ray.data.from_arrow(blocks)
+        dataset: Any = ray.data.from_blocks(blocks)
         dataset.context.enable_progress_bars = dataset.context.print_on_execution_start = False
         return dataset.map_batches(  # type: ignore[no-any-return]  # Ray's own annotations refuse pyarrow batches
             _stream_rows,
