@@ -5,6 +5,7 @@ Only the batch in hand is on the device. Knows nothing about models, or where th
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from genre_ray.augment import Choices
+from genre_ray.batches import even_batches
 from genre_ray.clips import Clips, ClipTable
 from genre_ray.config import InputConfig, TrainingConfig
 from genre_ray.data.streams import ClipStream
@@ -40,7 +42,7 @@ def open_part(
         return streamed
     size, most = len(clips) * (streamed.n_features or 0) * 4 / _MB, clips.settings.vectors_mb
     if size <= most:
-        return _gathered(streamed)
+        return GatheredPart(streamed)
     if vectors_needed:
         raise RunError(
             "the model needs all vectors of its training part in memory",
@@ -132,6 +134,74 @@ class StreamedPart:
         return DevicePart.of(table, self.preprocessor, self.device, pictures_too=self.pictures_too)
 
 
+@dataclass(frozen=True)
+class GatheredPart:
+    """See `tensors.Part`: the vectors of a stream, in memory from the first use on, ordered by track as prepared tables
+    are. A fit that is only opened to be read reads none.
+    """
+
+    streamed: StreamedPart
+
+    def __len__(self) -> int:
+        """Number of clips."""
+        return len(self.streamed)
+
+    @property
+    def picture_shape(self) -> None:
+        """None: no pictures."""
+        return None
+
+    @property
+    def n_features(self) -> int | None:
+        """Width of a feature row."""
+        return self.streamed.n_features
+
+    @property
+    def tracks(self) -> NDArray[np.str_]:
+        """The track of each clip."""
+        return self.whole.tracks
+
+    @property
+    def targets(self) -> Tensor:
+        """The label index of each clip."""
+        return self.whole.targets
+
+    @property
+    def features(self) -> Tensor | None:
+        """All vectors (N, F)."""
+        return self.whole.features
+
+    def n_steps(self, batch_size: int, shard: tuple[int, int]) -> int:
+        """See Part."""
+        return len(even_batches(len(self), batch_size))
+
+    def steps(self, training: TrainingConfig, *, epoch: int, shard: tuple[int, int]) -> Iterator[Step]:
+        """See Part."""
+        return self.whole.steps(training, epoch=epoch, shard=shard)
+
+    def batches(self, size: int) -> Iterator[tuple[Tensor | None, Tensor | None]]:
+        """See Part."""
+        return self.whole.batches(size)
+
+    @cached_property
+    def whole(self) -> DevicePart:
+        """The part in memory."""
+        rows = [features for _, features in self.streamed.batches(512) if features is not None]
+        tracks = self.streamed.tracks
+        order = np.argsort(tracks, kind="stable")
+        place = torch.from_numpy(order).to(self.streamed.device)
+        return DevicePart(
+            device=self.streamed.device,
+            tracks=tracks[order],
+            pictures=None,
+            features=torch.cat(rows)[place] if rows else None,
+            targets=self.streamed.targets[place],
+            mean=None,
+            scale=None,
+            n_labels=len(self.streamed.preprocessor.labels),
+        )
+
+
 def cut(pieces: Iterator[ClipTable], sizes: Sequence[int]) -> Iterator[ClipTable]:
     """The clips of `pieces` in their order, in tables of these sizes."""
     waiting: list[ClipTable] = []
@@ -159,21 +229,3 @@ def _even(total: int, count: int) -> NDArray[np.int64]:
 def _width(inputs: InputConfig) -> int | None:
     width = len(FEATURE_COLUMNS) * (inputs.features is not None) + N_DESCRIPTORS * inputs.descriptors
     return width or None
-
-
-def _gathered(streamed: StreamedPart) -> DevicePart:
-    """The vectors of a stream in memory, ordered by track as prepared tables are: a part like any other."""
-    rows = [features for _, features in streamed.batches(512) if features is not None]
-    tracks = streamed.tracks
-    order = np.argsort(tracks, kind="stable")
-    place = torch.from_numpy(order).to(streamed.device)
-    return DevicePart(
-        device=streamed.device,
-        tracks=tracks[order],
-        pictures=None,
-        features=torch.cat(rows)[place] if rows else None,
-        targets=streamed.targets[place],
-        mean=None,
-        scale=None,
-        n_labels=len(streamed.preprocessor.labels),
-    )

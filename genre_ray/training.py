@@ -28,7 +28,7 @@ from genre_ray.fitted import EpochResult, Fitted
 from genre_ray.optimisation import Schedule, WeightAverage, build_optimizer
 from genre_ray.preprocessing import Preprocessor
 from genre_ray.scoring import clip_probabilities, track_means
-from genre_ray.streamed import open_part
+from genre_ray.streamed import GatheredPart, open_part
 from genre_ray.tensors import DROPOUT, DevicePart, Part, Step, generator
 from genre_ray.trainer_state import read_state, write_state
 
@@ -206,7 +206,7 @@ class Trainer:
     def _fit_estimator(self) -> tuple[float, float]:
         """Fit in one go; the loss and accuracy on the training part itself."""
         assert isinstance(self.model, models.Estimator)
-        assert isinstance(self._train, DevicePart) and self._train.features is not None
+        assert isinstance(self._train, DevicePart | GatheredPart) and self._train.features is not None
         targets = self._train.targets.cpu().numpy()
         self.model.fit_vectors(self._train.features.cpu().numpy(), targets, seed=self.config.training.seed)
         self.model.to(self.device)
