@@ -151,7 +151,8 @@ class ClipTable:
 
     def _each(self, change: Callable[[NDArray[Any]], NDArray[Any]]) -> "ClipTable":
         columns: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
-        return ClipTable(**{name: None if column is None else change(column) for name, column in columns.items()})
+        changed: dict[str, Any] = {k: None if column is None else change(column) for k, column in columns.items()}
+        return ClipTable(**changed)
 
     @classmethod
     def from_arrow(cls, table: pa.Table) -> Self:
