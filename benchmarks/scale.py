@@ -6,7 +6,7 @@ Prepared, taken from the cache again, and streamed as an epoch of training is, b
 
 The tracks are generated spectrograms, written as figures in Kaggle's layout; a pool of some hundreds is taken again
 under other ids, since what a picture shows changes nothing here. Memory is what a process has for itself alone (USS),
-sampled while it works; the object store is what lies in shared memory beyond what lay there before.
+sampled while it works; the object store is the raylet's shared memory beyond what it had before.
 """
 
 import argparse
@@ -33,7 +33,6 @@ from genre_ray.schema import GENRES, Track
 from genre_ray.spectrogram import figure_from_levels
 
 MB = 1024**2
-SHARED = Path("/dev/shm")
 
 
 def pool_of(folder: Path, count: int) -> list[Path]:
@@ -69,7 +68,7 @@ class Peak:
 
     def __init__(self) -> None:
         self.driver = self.worker = self.store = 0.0
-        self._before = shutil.disk_usage(SHARED).used if SHARED.exists() else 0
+        self._before = _shared(psutil.Process().children(recursive=True))
         self._stopped = threading.Event()
 
     @contextmanager
@@ -87,14 +86,25 @@ class Peak:
         me = psutil.Process()
         while not self._stopped.wait(0.25):
             self.driver = max(self.driver, me.memory_full_info().uss / MB)
-            for child in me.children(recursive=True):
+            children = me.children(recursive=True)
+            for child in children:
                 try:
                     if child.name().startswith("ray::"):
                         self.worker = max(self.worker, child.memory_full_info().uss / MB)
                 except psutil.Error:
                     continue
-            if SHARED.exists():
-                self.store = max(self.store, (shutil.disk_usage(SHARED).used - self._before) / MB)
+            self.store = max(self.store, (_shared(children) - self._before) / MB)
+
+
+def _shared(processes: list[psutil.Process]) -> int:
+    """Shared memory of Ray's raylet, in which the object store lies, in bytes."""
+    for process in processes:
+        try:
+            if process.name() == "raylet":
+                return process.memory_info().shared
+        except psutil.Error:
+            continue
+    return 0
 
 
 def measure(pool: list[Path], count: int, folder: Path) -> dict[str, float]:
