@@ -185,12 +185,12 @@ def train(prepared, run, options: argparse.Namespace) -> dict[str, float]:
     held_out = stream.track[::10].tolist()
     rest = sorted(set(stream.track.tolist()) - set(held_out))
 
-    def task() -> list[float]:
-        parts = stream.part(rest), stream.part(held_out)
-        fitted = fit(run, *parts, labels=prepared.catalog.labels, device="cpu", threads=1)
+    def task(parts, labels: tuple[str, ...]) -> list[float]:
+        fitted = fit(run, *parts, labels=labels, device="cpu", threads=1)
         return [epoch.seconds for epoch in fitted.history]
 
-    seconds = ray.get(ray.remote(num_cpus=1)(task).remote())
+    parts = ray.put((stream.part(rest), stream.part(held_out)))
+    seconds = ray.get(ray.remote(num_cpus=1)(task).remote(parts, prepared.catalog.labels))
     return {"epochs": len(seconds), "tracks_per_s": len(stream) / min(seconds)}
 
 

@@ -23,6 +23,9 @@ _READERS = 2
 _STORE_BYTES = 256 * 1024**2
 """Object store that one stream may fill."""
 
+_BLOCK_BYTES = 16 * 1024**2
+"""About a row group; Ray Data would gather 128 MB, of which reader and trial then hold several at a time."""
+
 _SHARDS_A_BLOCK = 8
 """A task reads so many: what a task costs is then nothing beside what it reads."""
 
@@ -42,6 +45,7 @@ class DatasetReader:
         dataset: Any = ray.data.from_blocks(blocks)  # from_arrow starts tasks that ask for a CPU
         context = dataset.context
         context.enable_progress_bars = context.print_on_execution_start = False
+        context.target_max_block_size = _BLOCK_BYTES
         context.execution_options = ExecutionOptions(
             preserve_order=True, resource_limits=ExecutionResources(object_store_memory=_STORE_BYTES)
         )

@@ -18,7 +18,7 @@ from genre_ray.data.reading import Reader, Rows, Span
 from genre_ray.data.store import Store
 from genre_ray.data.streaming import StreamingConfig
 
-_PIECE = 512  # clips of what is left in the buffer at the end of an epoch
+_PIECE = 512  # clips that change places at a time: what is copied for it stays small, whatever the reader gives
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +138,7 @@ def exchanged(read: Iterator[Rows], total: int, most_bytes: int, generator: np.r
     """
     held: Rows = {}
     capacity = filled = 0
-    for rows in read:
+    for rows in _sliced(read):
         count = len(rows["number"])
         if not held:
             each = sum(column[:1].nbytes for column in rows.values())
@@ -153,6 +153,12 @@ def exchanged(read: Iterator[Rows], total: int, most_bytes: int, generator: np.r
     order = generator.permutation(filled)
     for start in range(0, filled, _PIECE):
         yield {name: column[order[start : start + _PIECE]] for name, column in held.items()}
+
+
+def _sliced(read: Iterator[Rows]) -> Iterator[Rows]:
+    for rows in read:
+        for start in range(0, len(rows["number"]), _PIECE):
+            yield {name: column[start : start + _PIECE] for name, column in rows.items()}
 
 
 def _exchange(held: Rows, rows: Rows, generator: np.random.Generator) -> Rows:
