@@ -6,7 +6,7 @@ Prepared, taken from the cache again, and streamed as an epoch of training is, b
 
 The tracks are generated spectrograms, written as figures in Kaggle's layout; a pool of some hundreds is taken again
 under other ids, since what a picture shows changes nothing here. Memory is what a process has for itself alone (USS),
-sampled while it works; the object store is the raylet's shared memory beyond what it had before.
+sampled while it works; the object store is what Ray says lies in it.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+import ray
 
 from genre_ray.config import InputConfig
 from genre_ray.connection import connect
@@ -68,7 +69,6 @@ class Peak:
 
     def __init__(self) -> None:
         self.driver = self.worker = self.store = 0.0
-        self._before = _shared(psutil.Process().children(recursive=True))
         self._stopped = threading.Event()
 
     @contextmanager
@@ -86,25 +86,21 @@ class Peak:
         me = psutil.Process()
         while not self._stopped.wait(0.25):
             self.driver = max(self.driver, me.memory_full_info().uss / MB)
-            children = me.children(recursive=True)
-            for child in children:
+            for child in me.children(recursive=True):
                 try:
                     if child.name().startswith("ray::"):
                         self.worker = max(self.worker, child.memory_full_info().uss / MB)
                 except psutil.Error:
                     continue
-            self.store = max(self.store, (_shared(children) - self._before) / MB)
+            self.store = max(self.store, _in_store() / MB)
 
 
-def _shared(processes: list[psutil.Process]) -> int:
-    """Shared memory of Ray's raylet, in which the object store lies, in bytes."""
-    for process in processes:
-        try:
-            if process.name() == "raylet":
-                return process.memory_info().shared
-        except psutil.Error:
-            continue
-    return 0
+def _in_store() -> float:
+    """Bytes that lie in Ray's object store."""
+    if not ray.is_initialized():
+        return 0.0
+    name = "object_store_memory"
+    return float(ray.cluster_resources().get(name, 0) - ray.available_resources().get(name, 0))
 
 
 def measure(pool: list[Path], count: int, folder: Path) -> dict[str, float]:
