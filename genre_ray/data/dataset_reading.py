@@ -20,7 +20,7 @@ from genre_ray.data.reading import Rows, Span, ThreadReader, rows_of
 from genre_ray.data.store import Store
 
 _READERS = 2
-_STORE_BYTES = 256 * 1024**2
+_STORE_BYTES = 128 * 1024**2
 """Object store that one stream may fill."""
 
 _BLOCK_BYTES = 16 * 1024**2
