@@ -171,10 +171,11 @@ def _extract(
 
 
 def _dealt(missing: Sequence[tuple[Track, str]]) -> list[tuple[Track, str]]:
-    """In random order, the same for the same tracks: a shard is then a fair sample of all genres, so that a stream of
-    shards needs only a small buffer to be well shuffled.
+    """In the order of their keys, which are digests and so as good as random: a shard is then a fair sample of all
+    genres, and a stream of shards needs only a small buffer to be well shuffled. The tracks of one lost shard come
+    together again under its name.
     """
-    return [missing[i] for i in np.random.default_rng(len(missing)).permutation(len(missing)).tolist()]
+    return sorted(missing, key=lambda pair: (pair[1], pair[0].id))
 
 
 def _without_failed(catalog: Catalog, found: Sequence[Place]) -> Catalog:
