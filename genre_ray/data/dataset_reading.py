@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import ray
 import ray.data
-from ray.data import ExecutionOptions, ExecutionResources
+from ray.data import ExecutionOptions, ExecutionResources, TaskPoolStrategy
 
 from genre_ray.data.execution import quiet
 from genre_ray.data.reading import Rows, Span, ThreadReader, rows_of
@@ -56,7 +56,7 @@ class DatasetReader:
             batch_format="pyarrow",
             zero_copy_batch=True,
             num_cpus=0,
-            concurrency=_READERS,
+            compute=TaskPoolStrategy(size=_READERS),
         )
         with quiet():
             for batch in rows.iter_torch_batches(batch_size=None, prefetch_batches=1):
