@@ -2,9 +2,11 @@
 
     python benchmarks/scale.py --tracks 1000 10000 100000
 
+Prepared, taken from the cache again, and streamed as an epoch of training is, by either reader (buffer of 64 MB).
+
 The tracks are generated spectrograms, written as figures in Kaggle's layout; a pool of some hundreds is taken again
 under other ids, since what a picture shows changes nothing here. Memory is what a process has for itself alone (USS),
-sampled while it works; the object store is what lies in shared memory beyond what lay there before.
+sampled while it works; the object store is what Ray says lies in it.
 """
 
 import argparse
@@ -21,16 +23,17 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+import ray
 
 from genre_ray.config import InputConfig
 from genre_ray.connection import connect
 from genre_ray.data.catalog import Catalog
 from genre_ray.data.pipeline import prepare
+from genre_ray.data.streaming import StreamingConfig
 from genre_ray.schema import GENRES, Track
 from genre_ray.spectrogram import figure_from_levels
 
 MB = 1024**2
-SHARED = Path("/dev/shm")
 
 
 def pool_of(folder: Path, count: int) -> list[Path]:
@@ -66,7 +69,6 @@ class Peak:
 
     def __init__(self) -> None:
         self.driver = self.worker = self.store = 0.0
-        self._before = shutil.disk_usage(SHARED).used if SHARED.exists() else 0
         self._stopped = threading.Event()
 
     @contextmanager
@@ -90,35 +92,45 @@ class Peak:
                         self.worker = max(self.worker, child.memory_full_info().uss / MB)
                 except psutil.Error:
                     continue
-            if SHARED.exists():
-                self.store = max(self.store, (shutil.disk_usage(SHARED).used - self._before) / MB)
+            self.store = max(self.store, _in_store() / MB)
+
+
+def _in_store() -> float:
+    """Bytes that lie in Ray's object store."""
+    if not ray.is_initialized():
+        return 0.0
+    name = "object_store_memory"
+    return float(ray.cluster_resources().get(name, 0) - ray.available_resources().get(name, 0))
 
 
 def measure(pool: list[Path], count: int, folder: Path) -> dict[str, float]:
-    catalog, peak = catalog_of(pool, count), Peak()
-    with peak.watched():
+    catalog, preparing = catalog_of(pool, count), Peak()
+    with preparing.watched():
         started = time.perf_counter()
         prepared = prepare(catalog, InputConfig(), cache=folder, progress=False)
         first_s = time.perf_counter() - started
-        assert prepared.clips == count
-        started = time.perf_counter()
-        assert prepare(catalog, InputConfig(), cache=folder, progress=False).from_cache
-        again_s = time.perf_counter() - started
-        started = time.perf_counter()
-        rows = sum(len(batch["track"]) for batch in prepared.dataset().iter_batches(batch_size=256))
-        assert rows == count
-        streamed_s = time.perf_counter() - started
-    disk = sum(path.stat().st_size for path in Path(prepared.path).rglob("*")) / MB
-    return {
+    assert prepared.clips == count
+    started = time.perf_counter()
+    assert prepare(catalog, InputConfig(), cache=folder, progress=False).from_cache
+    again_s = time.perf_counter() - started
+    facts = {
         "tracks": count,
         "first_s": first_s,
         "again_s": again_s,
-        "streamed_s": streamed_s,
-        "driver_mb": peak.driver,
-        "worker_mb": peak.worker,
-        "store_mb": peak.store,
-        "disk_mb": disk,
+        "driver_mb": preparing.driver,
+        "worker_mb": preparing.worker,
+        "store_mb": preparing.store,
+        "disk_mb": sum(path.stat().st_size for path in Path(prepared.path).rglob("*")) / MB,
     }
+    for reader in ("arrow", "ray"):
+        stream, streaming = prepared.stream(StreamingConfig(reader=reader, buffer_mb=64)), Peak()
+        with streaming.watched():
+            next(iter(stream.shuffled((0, 0))))  # what is started once is started
+            started = time.perf_counter()
+            assert sum(len(piece) for piece in stream.shuffled((0, 1))) == count
+            facts |= {f"{reader}_s": time.perf_counter() - started}
+        facts |= {f"{reader}_driver_mb": streaming.driver, f"{reader}_store_mb": streaming.store}
+    return facts
 
 
 def main() -> None:
@@ -128,8 +140,17 @@ def main() -> None:
     options.add_argument("--json", type=Path, metavar="FILE")
     arguments = options.parse_args()
     found = []
-    columns = ("tracks", "prepared, s", "tracks/s", "from cache, s", "streamed, s")
-    columns += ("driver, MB", "worker, MB", "store, MB", "disk, MB")
+    columns = (
+        "tracks",
+        "prepared, s",
+        "tracks/s",
+        "from cache, s",
+        "driver, MB",
+        "worker, MB",
+        "store, MB",
+        "disk, MB",
+    )
+    columns += ("streamed by a thread, s", "driver, MB", "by Ray Data, s", "driver, MB", "store, MB")
     print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
     with tempfile.TemporaryDirectory() as name, connect(num_cpus=arguments.cpus):
         pool = pool_of(Path(name), 500)
@@ -137,12 +158,16 @@ def main() -> None:
         for count in arguments.tracks:
             facts = measure(pool, count, Path(name) / str(count))
             found.append(facts)
-            print(
-                f"| {count} | {facts['first_s']:.1f} | {count / facts['first_s']:.0f} | {facts['again_s']:.2f} "
-                f"| {facts['streamed_s']:.1f} | {facts['driver_mb']:.0f} | {facts['worker_mb']:.0f} "
-                f"| {facts['store_mb']:.0f} | {facts['disk_mb']:.0f} |",
-                flush=True,
-            )
+            shown = [
+                f"{count}",
+                f"{facts['first_s']:.1f}",
+                f"{count / facts['first_s']:.0f}",
+                f"{facts['again_s']:.2f}",
+            ]
+            shown += [f"{facts[f'{what}_mb']:.0f}" for what in ("driver", "worker", "store", "disk")]
+            shown += [f"{facts['arrow_s']:.1f}", f"{facts['arrow_driver_mb']:.0f}", f"{facts['ray_s']:.1f}"]
+            shown += [f"{facts['ray_driver_mb']:.0f}", f"{facts['ray_store_mb']:.0f}"]
+            print(f"| {' | '.join(shown)} |", flush=True)
             shutil.rmtree(Path(name) / str(count))
     print(f"\nRay on {arguments.cpus} cores, load {os.getloadavg()[0]:.1f}")
     if arguments.json is not None:

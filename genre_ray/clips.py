@@ -3,15 +3,46 @@
 Knows nothing about Ray or torch.
 """
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Self
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Protocol, Self
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from genre_ray.schema import Clip
+
+
+class Clips(Protocol):
+    """Clips to fit or predict: a ClipTable, which holds them, or a stream, which only knows where they are."""
+
+    def __len__(self) -> int:
+        """Number of clips."""
+        ...
+
+    @property
+    def key(self) -> str | None:
+        """Equal for streams of the same clips; None for what is held in memory."""
+        ...
+
+    @property
+    def picture_shape(self) -> tuple[int, int, int] | None:
+        """(C, H, W) of a clip's spectrogram."""
+        ...
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """The label of each track, "" where unknown."""
+        ...
+
+    def part(self, tracks: Collection[str]) -> "Clips":
+        """The clips of `tracks`; those that are not there are passed over."""
+        ...
+
+    def pieces(self, *, pictures: bool = True) -> Iterator["ClipTable"]:
+        """All clips in their order, as many at a time as are in memory together."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,16 +84,43 @@ class ClipTable:
         """Number of clips."""
         return len(self.track)
 
+    @property
+    def key(self) -> None:
+        """None: see Clips."""
+        return None
+
+    @property
+    def picture_shape(self) -> tuple[int, int, int] | None:
+        """(C, H, W) of a clip's spectrogram."""
+        if self.spectrogram is None:
+            return None
+        _, channels, rows, columns = self.spectrogram.shape
+        return channels, rows, columns
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """The label of each track, "" where unknown."""
+        return dict(zip(self.track.tolist(), self.label.tolist(), strict=True))
+
+    def pieces(self, *, pictures: bool = True) -> Iterator["ClipTable"]:
+        """The table itself: see Clips."""
+        yield self
+
     def take(self, rows: Sequence[int] | NDArray[np.integer[Any]] | NDArray[np.bool_]) -> "ClipTable":
         """The clips at `rows` (indices or a mask), copied."""
-        return ClipTable(
-            track=self.track[rows],
-            label=self.label[rows],
-            index=self.index[rows],
-            start_s=self.start_s[rows],
-            spectrogram=None if self.spectrogram is None else self.spectrogram[rows],
-            features=None if self.features is None else self.features[rows],
-        )
+        return self._each(lambda column: column[rows])
+
+    def rows(self, start: int, stop: int) -> "ClipTable":
+        """The clips `start` to `stop`, not copied."""
+        return self._each(lambda column: column[start:stop])
+
+    @staticmethod
+    def joined(tables: "Sequence[ClipTable]") -> "ClipTable":
+        """The clips of all tables, which have the same columns, one after the other."""
+        if len(tables) == 1:
+            return tables[0]
+        names = [field.name for field in fields(ClipTable) if getattr(tables[0], field.name) is not None]
+        return ClipTable(**{name: np.concatenate([getattr(table, name) for table in tables]) for name in names})
 
     def part(self, tracks: Collection[str]) -> "ClipTable":
         """The clips of `tracks`, in this table's order. Tracks that the table lacks (they failed) are passed over."""
@@ -91,12 +149,17 @@ class ClipTable:
         table: pa.Table = pa.table(columns)
         return table.replace_schema_metadata(metadata)
 
+    def _each(self, change: Callable[[NDArray[Any]], NDArray[Any]]) -> "ClipTable":
+        columns: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        changed: dict[str, Any] = {k: None if column is None else change(column) for k, column in columns.items()}
+        return ClipTable(**changed)
+
     @classmethod
     def from_arrow(cls, table: pa.Table) -> Self:
         """The inverse of `to_arrow`; rows keep their order, nothing is copied where Arrow's chunks allow it."""
         shape = (table.schema.metadata or {}).get(b"spectrogram_shape")
         picture = features = None
-        if shape is not None:
+        if shape is not None and "spectrogram" in table.column_names:
             picture = _pixels(table["spectrogram"]).reshape(-1, *(int(n) for n in shape.decode().split(",")))
         if "features" in table.column_names:
             features = _matrix(table["features"])

@@ -90,7 +90,7 @@ class InputConfig(Config):
 
 
 class VariantConfig(Config):
-    """Variants of each training clip that descriptors are computed of, besides its own."""
+    """Variants of each training clip that descriptors are computed of, besides its own. What streams has none."""
 
     count: int = Field(4, ge=1, le=32)
     """Variants a clip. Estimators are fitted on all of them; a network is given one or the clip's own at random."""

@@ -15,13 +15,14 @@ from typing import Any, TextIO
 
 import ray
 
-from genre_ray.clips import ClipTable
+from genre_ray.clips import Clips, ClipTable
 from genre_ray.config import InputConfig, RunConfig
 from genre_ray.connection import connect
 from genre_ray.data.catalog import Catalog, Need, open_catalog
 from genre_ray.data.pipeline import prepare
 from genre_ray.data.protocol import ProtocolConfig
 from genre_ray.data.splits import make_splits
+from genre_ray.data.streaming import StreamingConfig
 from genre_ray.errors import GenreRayError, RunError
 from genre_ray.experiment import Calibration, Experiment, Parts, Recipe, run_experiment
 from genre_ray.intervals import Summary
@@ -83,6 +84,7 @@ def evaluate(
     address: str | None = None,
     cache: str | None = None,
     cpus: int = 1,
+    streaming: StreamingConfig | None = None,
     title: str | None = None,
     stream: TextIO = sys.stderr,
 ) -> Evaluation:
@@ -91,11 +93,11 @@ def evaluate(
     `fitted_on` says what the scored fit sees, `calibration` where the temperature comes from. Each run is a Ray task
     of `cpus` cores (and a share of a GPU where there are any); its result lies under `output` as soon as it is there,
     so that with `resume` the same call goes on where it was stopped. Results of other settings in the same folder are
-    left alone. RunError when runs failed: the others are kept.
+    left alone. `streaming` says when clips come as a stream. RunError when runs failed: the others are kept.
     """
     recipe = config if isinstance(config, Recipe) else Recipe.of(config)
     with connect(address):
-        catalog, table = open_prepared(data, recipe.inputs, cache=cache, stream=stream)
+        catalog, table = open_prepared(data, recipe.inputs, cache=cache, stream=stream, streaming=streaming)
         experiments = [
             Experiment(
                 recipe=recipe.seeded(seed),
@@ -105,6 +107,7 @@ def evaluate(
                 fitted_on=fitted_on,
                 calibration=calibration,
                 fingerprint=catalog.fingerprint(),
+                streamed=not isinstance(table, ClipTable),
             )
             for split in make_splits(catalog, protocol)
             for seed in seeds
@@ -123,14 +126,20 @@ def evaluate(
 
 
 def open_prepared(
-    data: str | Path, inputs: InputConfig, *, cache: str | None, stream: TextIO, labels: Sequence[str] | None = None
-) -> tuple[Catalog, ClipTable]:
-    """The catalog of the tracks that can give `inputs`, and their clips."""
+    data: str | Path,
+    inputs: InputConfig,
+    *,
+    cache: str | None,
+    stream: TextIO,
+    labels: Sequence[str] | None = None,
+    streaming: StreamingConfig | None = None,
+) -> tuple[Catalog, Clips]:
+    """The catalog of the tracks that can give `inputs`, and their clips, in memory or as a stream."""
     wanted: dict[Need, object] = {"spectrogram": inputs.spectrogram, "features": inputs.features}
     catalog = open_catalog(data, need=[name for name, part in wanted.items() if part is not None], labels=labels)
     prepared = prepare(catalog, inputs, cache=cache, stream=stream)
     stream.write(f"{prepared.catalog.summary()}\n{prepared.catalog.fault_report()}\n")
-    return prepared.catalog, prepared.load()
+    return prepared.catalog, prepared.clips_for(streaming or StreamingConfig())
 
 
 def corpus_facts(catalog: Catalog) -> dict[str, object]:
@@ -145,7 +154,7 @@ def corpus_facts(catalog: Catalog) -> dict[str, object]:
 
 
 def _run_all(
-    experiments: Sequence[Experiment], table: ClipTable, folder: Path, *, resume: bool, cpus: int, stream: TextIO
+    experiments: Sequence[Experiment], table: Clips, folder: Path, *, resume: bool, cpus: int, stream: TextIO
 ) -> tuple[RunResult, ...]:
     folder.mkdir(parents=True, exist_ok=True)
     done: dict[str, RunResult] = {}
@@ -168,7 +177,7 @@ def _run_all(
 
 def _run_missing(
     missing: Sequence[Experiment],
-    table: ClipTable,
+    table: Clips,
     folder: Path,
     done: dict[str, RunResult],
     *,

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from genre_ray import checkpoint
 from genre_ray.calibration import fit_temperature
-from genre_ray.clips import ClipTable
+from genre_ray.clips import Clips
 from genre_ray.config import InputConfig, RunConfig, parse
 from genre_ray.data.leaks import Split
 from genre_ray.errors import RunError
@@ -88,7 +88,9 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Experiment:
-    """All that decides one score, given the prepared clips: `recipe` is seeded, `labels` fix the order of columns."""
+    """All that decides one score, given the prepared clips: `recipe` is seeded, `labels` fix the order of columns,
+    `streamed` tells whether clips come as a stream.
+    """
 
     recipe: Recipe
     split: Split
@@ -97,6 +99,7 @@ class Experiment:
     fitted_on: Parts
     calibration: Calibration
     fingerprint: str
+    streamed: bool = False
 
     @property
     def name(self) -> str:
@@ -107,11 +110,12 @@ class Experiment:
         """Equal for experiments that must give the same score: recipe, seed, tracks of the parts, content."""
         parts = [self.split.train, self.split.validation, self.split.test, self.labels]
         decisive = [self.recipe.to_json(), parts, self.seed, self.fitted_on, self.calibration, self.fingerprint]
+        decisive += ["streamed"] * self.streamed  # clips are met in another order
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def run_experiment(
-    experiment: Experiment, table: ClipTable, *, threads: int | None = None, device: str = "auto"
+    experiment: Experiment, table: Clips, *, threads: int | None = None, device: str = "auto"
 ) -> RunResult:
     """Fit, then score the test part once. Errors as `fit`.
 
@@ -149,7 +153,7 @@ def run_experiment(
         probabilities=probabilities,
         targets=targets,
         fitted_on=experiment.fitted_on,
-        n_train=len(np.unique(seen.track)),
+        n_train=len(seen.labels),
         seconds=time.perf_counter() - started,
     )
 
@@ -172,14 +176,14 @@ def _fixed(fitted: Fitted) -> RunConfig:
 
 
 def _temperature(
-    recipe: Recipe, members: Sequence[Fitted], validation: ClipTable, labels: Sequence[str], device: str
+    recipe: Recipe, members: Sequence[Fitted], validation: Clips, labels: Sequence[str], device: str
 ) -> float:
     tracks, probabilities = _predict(recipe, members, validation, 1.0, device)
     return fit_temperature(probabilities, _targets(validation, tracks, labels)) if tracks else 1.0
 
 
 def _predict(
-    recipe: Recipe, members: Sequence[Fitted], table: ClipTable, temperature: float, device: str
+    recipe: Recipe, members: Sequence[Fitted], table: Clips, temperature: float, device: str
 ) -> tuple[tuple[str, ...], NDArray[np.float32]]:
     """Track ids and probabilities, by way of a checkpoint: what is scored is what a user would open."""
     with tempfile.TemporaryDirectory(prefix="genre-ray-") as folder:
@@ -198,7 +202,7 @@ def _require_finite(tracks: Sequence[str], probabilities: NDArray[np.float32]) -
         )
 
 
-def _targets(table: ClipTable, tracks: Sequence[str], labels: Sequence[str]) -> NDArray[np.int64]:
+def _targets(table: Clips, tracks: Sequence[str], labels: Sequence[str]) -> NDArray[np.int64]:
     place = {label: i for i, label in enumerate(labels)}
-    label_of = dict(zip(table.track.tolist(), table.label.tolist(), strict=True))
+    label_of = table.labels
     return np.array([place[label_of[track]] for track in tracks], dtype=np.int64)

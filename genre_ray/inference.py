@@ -18,7 +18,7 @@ from torch import Tensor
 
 from genre_ray.calibration import fit_temperature, temper
 from genre_ray.checkpoint import Checkpoint, open_checkpoint
-from genre_ray.clips import ClipTable
+from genre_ray.clips import Clips, ClipTable
 from genre_ray.config import AugmentConfig, InputConfig
 from genre_ray.device import open_device
 from genre_ray.errors import TrackError
@@ -148,13 +148,16 @@ class Predictor:
             self._mixed(member.probabilities(member.batch(clips)) for member in self.members), self.temperature
         )
 
-    def predict_table(self, table: ClipTable, *, batch_size: int = 64) -> tuple[tuple[str, ...], NDArray[np.float32]]:
+    def predict_table(self, table: Clips, *, batch_size: int = 64) -> tuple[tuple[str, ...], NDArray[np.float32]]:
         """Track ids in order of first appearance, and their probabilities (n_tracks, n_labels): means over clips."""
-        parts = [self.predict_clips(rows) for rows in _chunks(_clips(table), batch_size)]
+        parts, tracks = [], []
+        for piece in table.pieces():
+            parts += [self.predict_clips(rows) for rows in _chunks(_clips(piece), batch_size)]
+            tracks.append(piece.track)
         if not parts:
             return (), np.zeros((0, len(self.labels)), np.float32)
-        tracks, probabilities, _ = track_means(table.track, np.concatenate(parts))
-        return tracks, probabilities
+        names, probabilities, _ = track_means(np.concatenate(tracks), np.concatenate(parts))
+        return names, probabilities
 
     def embed_clips(self, clips: Sequence[Clip]) -> NDArray[np.float32]:
         """Embeddings (N, D): the members' last hidden layers, side by side."""

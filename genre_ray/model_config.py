@@ -35,8 +35,8 @@ class CnnConfig(Config):
     """Add the input of a stage to its output."""
 
     pooling: Literal["flatten", "mean", "mean_max", "time"] = "mean_max"
-    """How the last feature map becomes a vector: all of it; its mean; mean and maximum over time and frequency; or, with
-    `time`, mean and maximum over time for each row of frequency apart, so that bass and treble stay apart."""
+    """How the last feature map becomes a vector: all of it; its mean; mean and maximum over time and frequency; or
+    (`time`) mean and maximum over time for each row of frequency apart, so that bass and treble stay apart."""
 
     hidden: int = Field(128, ge=8, le=1024)
     """Width of the dense layer (the embedding)."""

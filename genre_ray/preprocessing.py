@@ -10,12 +10,12 @@ from typing import Any, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from genre_ray.clips import ClipTable
-from genre_ray.config import FeatureConfig, InputConfig, SpectrogramConfig, VariantConfig
+from genre_ray.clips import Clips, ClipTable
+from genre_ray.config import InputConfig, SpectrogramConfig, VariantConfig
 from genre_ray.descriptors import N_DESCRIPTORS, describe_pictures
 from genre_ray.errors import NotFittedError, TrackError
+from genre_ray.learning import learn
 from genre_ray.scaling import (
-    feature_statistics,
     picture_statistics,
     scale_descriptors,
     scale_rows,
@@ -137,19 +137,18 @@ class Preprocessor:
         self.descriptor_state_: dict[str, NDArray[np.float64]] | None = None
         self.fitted_ = False
 
-    def fit(self, train: ClipTable) -> Self:
-        """Learn the statistics of the training part, and of nothing else."""
+    def fit(self, train: Clips) -> Self:
+        """Learn the statistics of the training part, and of nothing else, in one pass."""
+        found = learn(train, pictures=self.inputs.spectrogram is not None, descriptors=self.inputs.descriptors)
         if self.inputs.spectrogram is not None:
-            if train.spectrogram is None:
+            if found.levels is None:
                 raise NotFittedError("the training part has no spectrograms", remedy="prepare it with the same inputs")
-            self.mean_, self.scale_ = picture_statistics(train.spectrogram, self.inputs.spectrogram.normalisation)
-            if self.inputs.descriptors:
-                found = describe_pictures(train.spectrogram).astype(np.float64)
-                self.descriptor_state_ = feature_statistics(found, FeatureConfig(scaling="standard"))
+            self.mean_, self.scale_ = picture_statistics(found.levels, self.inputs.spectrogram.normalisation)
+            self.descriptor_state_ = found.descriptors
         if self.inputs.features is not None:
-            if train.features is None:
+            if found.features is None:
                 raise NotFittedError("the training part has no features", remedy="prepare it with the same inputs")
-            self.feature_state_ = feature_statistics(train.features, self.inputs.features)
+            self.feature_state_ = found.features[self.inputs.features.scaling]
         self.fitted_ = True
         return self
 

@@ -17,6 +17,7 @@ from genre_ray.data.catalog import Catalog
 from genre_ray.data.leaks import count_leaks
 from genre_ray.data.protocol import ProtocolConfig
 from genre_ray.data.splits import make_splits
+from genre_ray.data.streaming import StreamingConfig
 from genre_ray.errors import ConfigError, RunError
 from genre_ray.evaluate import Evaluation, corpus_facts, open_prepared
 from genre_ray.inference import Predictor
@@ -49,6 +50,7 @@ def score_checkpoint(
     seen: Seen = "refuse",
     address: str | None = None,
     cache: str | None = None,
+    streaming: StreamingConfig | None = None,
     stream: TextIO = sys.stderr,
 ) -> Evaluation:
     """Score `checkpoint` on a part of a protocol's split (`fold` counts from 1), or on `all` tracks; write the report.
@@ -59,7 +61,9 @@ def score_checkpoint(
     predictor = Predictor.open(checkpoint)
     # Without a cluster named, `prepare` starts Ray only where the cache lacks something.
     with connect(address) if address else nullcontext():
-        catalog, table = open_prepared(data, predictor.inputs, cache=cache, stream=stream, labels=predictor.labels)
+        catalog, table = open_prepared(
+            data, predictor.inputs, cache=cache, stream=stream, labels=predictor.labels, streaming=streaming
+        )
     place, tracks = _part(catalog, part, protocol, fold)
     chosen = choose(tracks, catalog, predictor.manifest.get("data", {}), seen=seen)
     if chosen.note:

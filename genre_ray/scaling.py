@@ -17,17 +17,23 @@ _DESCRIPTOR_RANGE = 3.0  # deviations; beyond, one odd clip would outweigh all o
 _NORMAL_RANGE = 5.2  # the normal deviate at which scikit-learn's QuantileTransformer clips as well
 
 
-def picture_statistics(
-    pictures: NDArray[np.uint8], normalisation: str
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Mean and 1 / deviation, float32 (C, H, 1), from the exact histogram of levels: no float copy of the corpus."""
+def count_levels(pictures: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """How often each of the 256 levels occurs in each row of the pictures: (C, H, 256)."""
     channels, height = pictures.shape[1:3]
-    if normalisation == "none":
-        return np.zeros((channels, height, 1), np.float32), np.full((channels, height, 1), 1 / 255, np.float32)
     counts = np.zeros((channels, height, 256))
     for channel in range(channels):
         for row in range(height):
             counts[channel, row] = np.bincount(pictures[:, channel, row].ravel(), minlength=256)
+    return counts
+
+
+def picture_statistics(
+    counts: NDArray[np.float64], normalisation: str
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Mean and 1 / deviation, float32 (C, H, 1), from the exact counts of levels: no float copy of the corpus."""
+    channels, height = counts.shape[:2]
+    if normalisation == "none":
+        return np.zeros((channels, height, 1), np.float32), np.full((channels, height, 1), 1 / 255, np.float32)
     if normalisation == "global":
         counts = np.broadcast_to(counts.sum(axis=(0, 1), keepdims=True), counts.shape)
     levels = np.arange(256.0)

@@ -6,7 +6,7 @@ Shapes: N clips of the part, B batch, C channels, H rows, W columns, F features,
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Self
+from typing import Protocol, Self
 
 import numpy as np
 import torch
@@ -14,10 +14,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from genre_ray.augment import Choices, gather, mask, mixup, resample
+from genre_ray.batches import even_batches, shard_rows
 from genre_ray.clips import ClipTable
-from genre_ray.config import VariantConfig
+from genre_ray.config import TrainingConfig, VariantConfig
 from genre_ray.preprocessing import Preprocessor, normalise
 from genre_ray.variants import LEVELS_PER_DB
+
+ORDER, AUGMENT, DROPOUT = 1, 2, 3
+"""Streams of random numbers."""
 
 _GPU_SHARE = (
     0.5  # of the free GPU memory may go to the corpus; a larger one stays on the host and is sent batch by batch
@@ -39,6 +43,62 @@ class TrainingBatch:
             features=None if self.features is None else self.features[rows],
             targets=self.targets[rows],
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One step of an epoch for one worker: its slice, the weight of each sample in it (fill-ups weigh 0), and how many
+    samples all workers take together.
+    """
+
+    batch: TrainingBatch
+    weights: Tensor
+    samples: int
+
+
+class Part(Protocol):
+    """One part of a corpus as a fit sees it: its shapes, the steps of an epoch, and its clips in their order."""
+
+    def __len__(self) -> int:
+        """Number of clips."""
+        ...
+
+    @property
+    def picture_shape(self) -> tuple[int, int, int] | None:
+        """(C, H, W) of a whole clip."""
+        ...
+
+    @property
+    def n_features(self) -> int | None:
+        """Width of a feature row."""
+        ...
+
+    @property
+    def tracks(self) -> NDArray[np.str_]:
+        """The track of each clip."""
+        ...
+
+    @property
+    def targets(self) -> Tensor:
+        """The label index of each clip, int64 (N,)."""
+        ...
+
+    def n_steps(self, batch_size: int, shard: tuple[int, int]) -> int:
+        """Steps of an epoch, the same for all workers."""
+        ...
+
+    def steps(self, training: TrainingConfig, *, epoch: int, shard: tuple[int, int]) -> Iterator[Step]:
+        """The augmented steps of one epoch for worker `shard` = (rank, size), decided by seed and epoch alone."""
+        ...
+
+    def batches(self, size: int) -> Iterator[tuple[Tensor | None, Tensor | None]]:
+        """Whole clips in order, normalised, without augmentation."""
+        ...
+
+
+def generator(training: TrainingConfig, stream: int, *parts: int) -> np.random.Generator:
+    """Random numbers of one stream, of an epoch (and a worker), whatever ran before."""
+    return np.random.default_rng([training.seed, stream, *parts])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,20 +171,41 @@ class DevicePart:
         """Width of a feature row."""
         return None if self.features is None else self.features.shape[1]
 
-    def training_batch(
-        self, rows: Tensor, choices: Choices, *, crop_columns: int | None, label_smoothing: float
-    ) -> TrainingBatch:
+    def n_steps(self, batch_size: int, shard: tuple[int, int]) -> int:
+        """See Part."""
+        return len(even_batches(len(self), batch_size))
+
+    def steps(self, training: TrainingConfig, *, epoch: int, shard: tuple[int, int]) -> Iterator[Step]:
+        """See Part; every worker makes the whole batch, augmented alike, and takes its slice of it."""
+        order = torch.from_numpy(generator(training, ORDER, epoch).permutation(len(self))).to(self.device)
+        choices = Choices.draw(
+            len(self),
+            training.augment,
+            generator(training, AUGMENT, epoch),
+            picture_shape=self.picture_shape,
+            n_features=self.n_features,
+        ).to(self.device)
+        for start, stop in even_batches(len(self), training.batch_size):
+            rows = order[start:stop]
+            batch = self.training_batch(rows, choices.rows(start, stop), training)
+            weights = torch.ones(len(rows), device=self.device)
+            if shard[1] > 1:
+                own, weights = shard_rows(len(rows), shard, self.device)
+                batch = batch.take(own)
+            yield Step(batch=batch, weights=weights, samples=len(rows))
+
+    def training_batch(self, rows: Tensor, choices: Choices, training: TrainingConfig) -> TrainingBatch:
         """The clips at `rows` (B,), augmented: crop, noise, mixup over the whole batch, masks."""
         spectrogram = features = None
         if self.pictures is not None:
-            spectrogram = self._normalised(self._cut(rows, choices, crop_columns))
+            spectrogram = self._normalised(self._cut(rows, choices, training.augment.crop_columns))
             if choices.curve is not None:
                 assert self.scale is not None
                 spectrogram = spectrogram + choices.curve[:, None, :, None] * (LEVELS_PER_DB * self.scale)
         if self.features is not None:
             features = self._chosen(rows, choices.variant)
             features = features if choices.noise is None else features + choices.noise
-        targets = _soft(self.targets[rows], self.n_labels, label_smoothing)
+        targets = _soft(self.targets[rows], self.n_labels, training.label_smoothing)
         if choices.mix is not None:
             spectrogram = None if spectrogram is None else mixup(spectrogram, choices.mix)
             features = None if features is None else mixup(features, choices.mix)

@@ -20,29 +20,27 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from genre_ray import metrics, models
-from genre_ray.augment import Choices
-from genre_ray.batches import even_batches, shard_rows
-from genre_ray.clips import ClipTable
-from genre_ray.config import RunConfig
+from genre_ray.clips import Clips
+from genre_ray.config import RunConfig, VariantConfig
 from genre_ray.device import open_device
 from genre_ray.errors import ConfigError, DivergedError, RunError
 from genre_ray.fitted import EpochResult, Fitted
 from genre_ray.optimisation import Schedule, WeightAverage, build_optimizer
 from genre_ray.preprocessing import Preprocessor
 from genre_ray.scoring import clip_probabilities, track_means
-from genre_ray.tensors import DevicePart
+from genre_ray.streamed import GatheredPart, open_part
+from genre_ray.tensors import DROPOUT, DevicePart, Part, Step, generator
 from genre_ray.trainer_state import read_state, write_state
 
 __all__ = ["EpochResult", "Fitted", "Trainer", "fit"]
 
 _STATE_FILE = "trainer.pt"
-_ORDER, _AUGMENT, _DROPOUT = 1, 2, 3  # streams of random numbers
 
 
 def fit(
     config: RunConfig,
-    train: ClipTable,
-    validation: ClipTable | None = None,
+    train: Clips,
+    validation: Clips | None = None,
     *,
     labels: Sequence[str],
     report: Callable[[EpochResult], None] | None = None,
@@ -63,14 +61,15 @@ class Trainer:
 
     `shard` is (rank, size): this worker takes its slice of each global batch, in the one global order, and `wrap` puts
     the network into what averages the gradients (DistributedDataParallel). Without dropout and batch normalisation,
-    size workers give the losses of one. The preprocessor is fitted on `train` alone.
+    size workers give the losses of one. The preprocessor is fitted on `train` alone. Clips that come as a stream are
+    read anew in each epoch (see `genre_ray.streamed`); each worker then reads its own.
     """
 
     def __init__(
         self,
         config: RunConfig,
-        train: ClipTable,
-        validation: ClipTable | None,
+        train: Clips,
+        validation: Clips | None,
         *,
         labels: Sequence[str],
         device: str = "auto",
@@ -84,13 +83,20 @@ class Trainer:
         self.preprocessor = Preprocessor(config.inputs, labels).fit(train)
         self._shard = shard
         pictures_too = models.looks_at_pictures(config.model)
-        variants = config.training.augment.variants
-        self._train = DevicePart.of(train, self.preprocessor, self.device, pictures_too=pictures_too, variants=variants)
-        self._validation = (
-            None
-            if validation is None or not len(validation)
-            else DevicePart.of(validation, self.preprocessor, self.device, pictures_too=pictures_too)
-        )
+        in_one_go = models.is_fitted_in_one_go(config.model)
+
+        def part(clips: Clips, variants: VariantConfig | None = None) -> Part:
+            return open_part(
+                clips,
+                self.preprocessor,
+                self.device,
+                pictures_too=pictures_too,
+                vectors_needed=in_one_go,
+                variants=variants,
+            )
+
+        self._train = part(train, config.training.augment.variants)
+        self._validation = None if validation is None or not len(validation) else part(validation)
         self.n_features = self._train.n_features
         self.picture_shape = self._train.picture_shape
         if self.picture_shape is not None and config.training.augment.crop_columns is not None:
@@ -100,8 +106,8 @@ class Trainer:
         self._in_one_go = isinstance(self.model, models.Estimator)
         self._module = self.model if wrap is None or self._in_one_go else wrap(self.model)
         self._optimizer = None if self._in_one_go else build_optimizer(self.model, config.training)
-        self._batches = even_batches(len(self._train), config.training.batch_size)
-        self._schedule = Schedule(config.training, len(self._batches) * config.training.epochs)
+        n_steps = self._train.n_steps(config.training.batch_size, shard)
+        self._schedule = Schedule(config.training, n_steps * config.training.epochs)
         decay = config.training.average_decay
         self._average = None if decay is None or self._in_one_go else WeightAverage(self.model, decay)
         self._best: dict[str, Tensor] | None = None
@@ -204,13 +210,10 @@ class Trainer:
                 n_labels=len(self.labels),
             )
 
-    def _generator(self, stream: int) -> np.random.Generator:
-        return np.random.default_rng([self.config.training.seed, stream, self.epoch])
-
     def _fit_estimator(self) -> tuple[float, float]:
         """Fit in one go; the loss and accuracy on the training part itself."""
         assert isinstance(self.model, models.Estimator)
-        assert self._train.features is not None
+        assert isinstance(self._train, DevicePart | GatheredPart) and self._train.features is not None
         features, every, groups = self._train.vectors()
         self.model.cpu()  # they are fitted by NumPy and scikit-learn
         self.model.fit_vectors(features, every, seed=self.config.training.seed, groups=groups, own=len(self._train))
@@ -221,52 +224,38 @@ class Trainer:
         return metrics.log_loss(found, targets), metrics.accuracy(found, targets)
 
     def _train_epoch(self) -> tuple[float, float]:
-        order = torch.from_numpy(self._generator(_ORDER).permutation(len(self._train))).to(self.device)
-        choices = Choices.draw(
-            len(self._train),
-            self.config.training.augment,
-            self._generator(_AUGMENT),
-            picture_shape=self._train.picture_shape,
-            n_features=self._train.n_features,
-        ).to(self.device)
+        training = self.config.training
         totals = torch.zeros(2, device=self.device)  # loss and hits: read once an epoch, so that a GPU never waits
         gpus = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=gpus):
-            torch.manual_seed(int(self._generator(_DROPOUT + self._shard[0]).integers(2**63)))
+            torch.manual_seed(int(generator(training, DROPOUT + self._shard[0], self.epoch).integers(2**63)))
             self._module.train()
-            for start, stop in self._batches:
-                totals += self._train_step(order[start:stop], choices.rows(start, stop))
+            for step in self._train.steps(training, epoch=self.epoch, shard=self._shard):
+                totals += self._train_step(step)
         if self._shard[1] > 1 and torch.distributed.is_initialized():
             torch.distributed.all_reduce(totals)
         loss, hits = (totals / len(self._train)).tolist()
         return loss, hits
 
-    def _train_step(self, rows: Tensor, choices: Choices) -> Tensor:
+    def _train_step(self, step: Step) -> Tensor:
         """One step; the summed loss and the hits of this worker's slice as a tensor (2,)."""
         assert self._optimizer is not None
-        training = self.config.training
-        batch = self._train.training_batch(
-            rows, choices, crop_columns=training.augment.crop_columns, label_smoothing=training.label_smoothing
-        )
-        weights = torch.ones(len(rows), device=self.device)
-        if self._shard[1] > 1:
-            own, weights = shard_rows(len(rows), self._shard, self.device)
-            batch = batch.take(own)
+        training, batch = self.config.training, step.batch
         for group in self._optimizer.param_groups:
             group["lr"] = self._schedule.rate(self._step)
         self._optimizer.zero_grad(set_to_none=True)
         with self._autocast():
             logits = self._module(batch.spectrogram, batch.features)
-        losses = -(batch.targets * logits.float().log_softmax(dim=1)).sum(dim=1) * weights
+        losses = -(batch.targets * logits.float().log_softmax(dim=1)).sum(dim=1) * step.weights
         # The workers' gradients are averaged: times size, that is the mean over the global batch for any slices.
-        (losses.sum() * (self._shard[1] / len(rows))).backward()
+        (losses.sum() * (self._shard[1] / step.samples)).backward()
         if training.gradient_clip is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), training.gradient_clip)
         self._optimizer.step()
         self._step += 1
         if self._average is not None:
             self._average.update()
-        hits = ((logits.argmax(dim=1) == batch.targets.argmax(dim=1)) * weights).sum()
+        hits = ((logits.argmax(dim=1) == batch.targets.argmax(dim=1)) * step.weights).sum()
         return torch.stack([losses.detach().sum(), hits])
 
     def _autocast(self) -> torch.autocast:
@@ -287,7 +276,7 @@ class Trainer:
         torch.distributed.broadcast(figures, src=0)
         return figures[0].item(), figures[1].item(), figures[2].item()
 
-    def _figures(self, part: DevicePart) -> tuple[float, float, float]:
+    def _figures(self, part: Part) -> tuple[float, float, float]:
         """Loss, accuracy and macro F1 over tracks, with the averaged weights where there are some."""
         model = self.model
         if self._average is not None:
@@ -321,7 +310,7 @@ class Trainer:
         return self.model.state_dict() if self._average is None else self._average.weights()
 
 
-def _require_usable(config: RunConfig, train: ClipTable, validation: ClipTable | None, shard: tuple[int, int]) -> None:
+def _require_usable(config: RunConfig, train: Clips, validation: Clips | None, shard: tuple[int, int]) -> None:
     training = config.training
     if len(train) < 2:
         raise RunError("too few clips to train on", found=str(len(train)), expected="at least 2")
@@ -332,11 +321,11 @@ def _require_usable(config: RunConfig, train: ClipTable, validation: ClipTable |
             found="none",
             remedy="give a validation part, or set training.early_stopping to false and training.keep to last",
         )
-    crop, pictures = training.augment.crop_columns, train.spectrogram
-    if crop is not None and pictures is not None and crop > pictures.shape[3]:
+    crop, shape = training.augment.crop_columns, train.picture_shape
+    if crop is not None and shape is not None and crop > shape[2]:
         raise ConfigError(
             f"training.augment.crop_columns: {crop} columns do not fit into the clips",
-            found=f"clips of {pictures.shape[3]} columns",
+            found=f"clips of {shape[2]} columns",
             remedy="take a smaller crop or longer clips",
         )
     rank, size = shard

@@ -22,7 +22,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("models",),
     (
         "augment", "batches", "checkpoint", "device", "fitted", "inference", "optimisation", "report",
-        "scoring", "tensors", "trainer_state", "training",
+        "scoring", "streamed", "tensors", "trainer_state", "training",
     ),
     ("experiment",),
     ("cluster", "evaluate", "predict", "rescore", "serve", "tune"),

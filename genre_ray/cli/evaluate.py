@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from genre_ray.data.protocol import ProtocolConfig
+    from genre_ray.data.streaming import StreamingConfig
     from genre_ray.evaluate import Evaluation
     from genre_ray.experiment import Recipe
 
@@ -63,6 +64,10 @@ def add_options(options: argparse.ArgumentParser) -> None:
     options.add_argument("--address", help="Ray cluster: auto, host:6379 or ray://host:10001; without it, this machine")
     options.add_argument("--cpus", type=int, default=1, help="cores of one run (default: 1)")
     options.add_argument("--cache", help="folder or URI of prepared tracks (default: the user's cache folder)")
+    streaming = options.add_argument("--streaming", choices=("auto", "always", "never"))
+    streaming.help = (
+        "clips as a stream from the prepared shards; auto: beyond 2 GB (default: as --config says, or auto)"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -86,6 +91,7 @@ def _score_checkpoint(options: argparse.Namespace) -> "Evaluation":
         seen=options.seen,
         address=options.address,
         cache=options.cache,
+        streaming=streaming_of(options),
     )
 
 
@@ -109,6 +115,7 @@ def _evaluate(options: argparse.Namespace) -> "Evaluation":
         resume=not options.again,
         address=options.address,
         cache=options.cache,
+        streaming=streaming_of(options),
         cpus=options.cpus,
         title=f"{name}{f', {options.variant}' if options.variant else ''}: {options.protocol}",
     )
@@ -144,6 +151,19 @@ def recipe_of(options: argparse.Namespace) -> "Recipe":
     bare = {VARIANT: options.variant or next(iter(search.variants))} if search.variants else {}
     params = points[options.point or 0] if points else bare
     return Recipe.of(search.resolve(params))
+
+
+def streaming_of(options: argparse.Namespace) -> "StreamingConfig":
+    """When clips are streamed: as the search file says, and the command line above it."""
+    from genre_ray.data.streaming import StreamingConfig
+
+    if options.config:
+        from genre_ray.tune.config import load
+
+        said = load(options.config).streaming
+    else:
+        said = StreamingConfig()
+    return said.model_copy(update={"mode": options.streaming}) if options.streaming else said
 
 
 def _folder(options: argparse.Namespace, source: Path) -> Path:

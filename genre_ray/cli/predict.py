@@ -42,7 +42,9 @@ def add_options(options: argparse.ArgumentParser) -> None:
     options.add_argument("--top", type=int, default=3, metavar="N", help="genres to show (default: 3)")
     options.add_argument("--format", choices=("table", "csv", "jsonl"), default="table", help="default: table")
     options.add_argument("--clips", action="store_true", help="jsonl: the probabilities of every clip, too")
-    options.add_argument("--output", metavar="FILE", help="instead of the standard output; *.parquet: see above")
+    options.add_argument(
+        "--output", "--out", metavar="FILE", help="instead of the standard output; *.parquet: see above"
+    )
     options.add_argument("--embedding", action="store_true", help="*.parquet: the model's last hidden layer, too")
     options.add_argument("--address", help="*.parquet: Ray cluster; without it, this machine")
     options.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")

@@ -29,6 +29,10 @@ from genre_ray.errors import GenreRayError, RunError
 
 logger = logging.getLogger(__name__)
 
+_WAVE = 512
+"""Shards that Ray Data is given at a time: the lists of tracks to work on lie in the object store while they wait, and
+a million tracks of them would be most of a gigabyte. The pause between two waves is that of one shard."""
+
 _SEEN_WITHIN_S = 30.0
 _SETTLED_WITHIN_S = 3.0
 _RESULT = pa.schema(
@@ -79,8 +83,9 @@ def run(shards: Sequence[Shard], work: Work, store: Store, *, actors: Actors | N
     if not _has_a_free_cpu():
         logger.warning("all CPUs of the cluster are taken; work on the tracks begins when one comes free")
     try:
-        with _quiet():
-            for done in _results(_dataset(shards, work, store, name, actors)):
+        with quiet():
+            waves = (shards[i : i + _WAVE] for i in range(0, len(shards), _WAVE))
+            for done in (done for wave in waves for done in _results(_dataset(wave, work, store, name, actors))):
                 if first:
                     _require_shared(store, done.name)
                     first = False
@@ -118,7 +123,8 @@ def _resources() -> dict[str, float]:
 
 
 def _dataset(shards: Sequence[Shard], work: Work, store: Store, run: str, actors: Actors | None) -> Any:
-    dataset: Any = ray.data.from_arrow([_block(shard) for shard in shards])  # a block a shard, a task a block
+    # A block a shard, a task a block; `from_arrow` would start a further task for each, to look at it.
+    dataset: Any = ray.data.from_blocks([_block(shard) for shard in shards])
     context = dataset.context
     context.enable_progress_bars = False
     context.print_on_execution_start = False
@@ -209,7 +215,7 @@ def _gist(error: RayError) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Ray Data's own lines about each execution say nothing to people who asked for tracks."""
     logger = logging.getLogger("ray.data")
     before = logger.level

@@ -25,9 +25,13 @@ from genre_ray.connection import connect
 from genre_ray.data import execution
 from genre_ray.data.cache import Extraction, Place, clip_store, places, track_keys
 from genre_ray.data.catalog import Catalog
+from genre_ray.data.dataset_reading import DatasetReader
 from genre_ray.data.faults import FaultLog, report
+from genre_ray.data.reading import ThreadReader
 from genre_ray.data.shards import cut, shard_size
 from genre_ray.data.store import Entry, Store
+from genre_ray.data.streaming import StreamingConfig
+from genre_ray.data.streams import ClipStream
 from genre_ray.data.telemetry import WorkTelemetry
 from genre_ray.errors import CatalogError
 from genre_ray.progress import Progress, duration
@@ -58,13 +62,39 @@ class PreparedCorpus:
         """All clips in memory, by track id and then by their order in the track. RunError when a shard is damaged."""
         return _load(Store(self.path), self._places, self.catalog)
 
+    def clips_for(self, settings: StreamingConfig) -> ClipTable | ClipStream:
+        """All clips in memory, or a stream of them, as `settings` say. RunError when a shard is damaged."""
+        if settings.mode == "never":
+            return self.load()
+        stream = self.stream(settings)
+        return stream if settings.mode == "always" or stream.nbytes > settings.above_mb * 1024**2 else self.load()
+
+    def stream(self, settings: StreamingConfig) -> ClipStream:
+        """The clips as a stream for fitting and predicting, by shard. RunError when a shard is damaged."""
+        store, ordered = Store(self.path), sorted(self._places, key=lambda p: (p.shard, p.entry.first))
+        schema = store.schema(ordered[0].shard)
+        names = {name: i for i, name in enumerate(dict.fromkeys(place.shard for place in ordered))}
+        return ClipStream(
+            store=store,
+            reader=DatasetReader() if settings.reader == "ray" else ThreadReader(),
+            settings=settings,
+            shards=tuple(names),
+            shard=np.array([names[place.shard] for place in ordered], dtype=np.int32),
+            first=np.array([place.entry.first for place in ordered], dtype=np.int64),
+            rows=np.array([place.entry.rows for place in ordered], dtype=np.int64),
+            track=np.array([place.entry.track for place in ordered], dtype=np.str_),
+            label=np.array([self.catalog.by_id[p.entry.track].label or "" for p in ordered], dtype=np.str_),
+            picture_shape=_picture_shape(schema),
+            n_columns=_n_columns(schema),
+        )
+
     def dataset(self) -> ray.data.Dataset:
         """The clips as a stream, in no particular order: columns track, label, index, start_s, spectrogram, features.
 
         `spectrogram` is uint8 (B, C, H, W) in a batch, `features` float64 (B, 57). Nothing is read until it is used.
         """
         blocks = [pa.table(columns) for columns in _selections(self._places)]
-        dataset: Any = ray.data.from_arrow(blocks)
+        dataset: Any = ray.data.from_blocks(blocks)
         dataset.context.enable_progress_bars = dataset.context.print_on_execution_start = False
         return dataset.map_batches(  # type: ignore[no-any-return]  # Ray's own annotations refuse pyarrow batches
             _stream_rows,
@@ -132,12 +162,20 @@ def _extract(
 ) -> dict[tuple[str, str], Place]:
     made: dict[tuple[str, str], Place] = {}
     WorkTelemetry(Extraction.__name__).cached(total - len(missing))
-    shards = cut(missing, size=shard_size(len(missing), execution.cpus()))
+    shards = cut(_dealt(missing), size=shard_size(len(missing), execution.cpus()))
     with Progress("preparing", total=total, done=total - len(missing), shown=progress, stream=stream) as shown:
         for done in execution.run(shards, Extraction(inputs), store):
             made |= {(entry.track, entry.key): Place(done.name, entry) for entry in done.entries}
             shown.advance(len(done.entries), failed=sum(entry.kind is not None for entry in done.entries))
     return made
+
+
+def _dealt(missing: Sequence[tuple[Track, str]]) -> list[tuple[Track, str]]:
+    """In the order of their keys, which are digests and so as good as random: a shard is then a fair sample of all
+    genres, and a stream of shards needs only a small buffer to be well shuffled. The tracks of one lost shard come
+    together again under its name.
+    """
+    return sorted(missing, key=lambda pair: (pair[1], pair[0].id))
 
 
 def _without_failed(catalog: Catalog, found: Sequence[Place]) -> Catalog:
@@ -178,16 +216,28 @@ def _load(store: Store, found: Sequence[Place], catalog: Catalog) -> ClipTable:
 def _empty(schema: pa.Schema, ordered: Sequence[Place], rows: NDArray[np.int64], catalog: Catalog) -> ClipTable:
     """A table of the right size with tracks and labels; the rest is filled in from the shards."""
     count = int(rows.sum())
-    shape = (schema.metadata or {}).get(b"spectrogram_shape")
+    shape, columns = _picture_shape(schema), _n_columns(schema)
     tracks = [place.entry.track for place in ordered]
     return ClipTable(
         track=np.repeat(np.array(tracks, dtype=np.str_), rows),
         label=np.repeat(np.array([catalog.by_id[track].label or "" for track in tracks], dtype=np.str_), rows),
         index=np.empty(count, np.int32),
         start_s=np.empty(count, np.float64),
-        spectrogram=None if shape is None else np.empty((count, *map(int, shape.decode().split(","))), np.uint8),
-        features=np.empty((count, schema.field("features").type.list_size)) if "features" in schema.names else None,
+        spectrogram=None if shape is None else np.empty((count, *shape), np.uint8),
+        features=None if columns is None else np.empty((count, columns)),
     )
+
+
+def _picture_shape(schema: pa.Schema) -> tuple[int, int, int] | None:
+    shape = (schema.metadata or {}).get(b"spectrogram_shape")
+    if shape is None:
+        return None
+    channels, rows, columns = map(int, shape.decode().split(","))
+    return channels, rows, columns
+
+
+def _n_columns(schema: pa.Schema) -> int | None:
+    return schema.field("features").type.list_size if "features" in schema.names else None
 
 
 def _fill(table: ClipTable, store: Store, shard: str, wanted: Sequence[tuple[Entry, int]]) -> None:

@@ -41,6 +41,7 @@ __all__ = [
     "build",
     "describe",
     "fold_batch_norm",
+    "is_fitted_in_one_go",
     "looks_at_pictures",
 ]
 
@@ -76,6 +77,11 @@ def build(
 def looks_at_pictures(config: ModelConfig) -> bool:
     """Whether a network of this kind looks at the spectrogram itself, and not at features and descriptors alone."""
     return isinstance(config, CnnConfig | HybridConfig)
+
+
+def is_fitted_in_one_go(config: ModelConfig) -> bool:
+    """Whether a network of this kind is an Estimator."""
+    return isinstance(config, SvmConfig | KernelRidgeConfig | BoostingConfig)
 
 
 def _need(value: T | None, kind: str, name: str) -> T:

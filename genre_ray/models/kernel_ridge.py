@@ -77,7 +77,7 @@ class KernelRidge(Estimator):
     def _solve(
         self, features: NDArray[np.float32], wanted: Matrix, *, weight: float
     ) -> tuple[tuple[Matrix, bool], Matrix]:
-        """The factor of the normal equations, and the coefficients; `weight` samples, a clip and its variants, share a ridge."""
+        """The factor of the normal equations, and the coefficients; `weight` samples, a clip's, share one ridge."""
         centres = self.centres.cpu().numpy()
         normal = self.config.ridge * weight * _kernel(centres, centres, float(self.width))
         right = np.zeros((len(centres), self.n_labels))

@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from genre_ray.config import Config, InputConfig, RunConfig, load_yaml, parse
 from genre_ray.data.protocol import ProtocolConfig
+from genre_ray.data.streaming import StreamingConfig
 from genre_ray.errors import ConfigError
 from genre_ray.tune.checks import check_search
 from genre_ray.tune.domains import Domain, Scalar
@@ -157,6 +158,9 @@ class TuneConfig(Config):
 
     resources: ResourceConfig = ResourceConfig()
     """What one trial takes."""
+
+    streaming: StreamingConfig = StreamingConfig()
+    """When clips come as a stream instead of lying in memory."""
 
     refit: RefitConfig = RefitConfig()
     """The final fit."""

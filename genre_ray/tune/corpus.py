@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from genre_ray.clips import ClipTable
+from genre_ray.clips import Clips, ClipTable
 from genre_ray.data.catalog import Catalog, open_catalog
 from genre_ray.data.leaks import Leaks, Split
 from genre_ray.data.pipeline import prepare
@@ -26,7 +26,7 @@ class Corpus:
     """What the trials learn from: the catalog of tracks that could be prepared, their clips, and the split."""
 
     catalog: Catalog
-    table: ClipTable
+    table: Clips
     split: Split
 
 
@@ -43,7 +43,10 @@ def open_corpus(config: TuneConfig, data: str | None, folder: Path, cache: str |
     report = catalog.fault_report()
     if report:
         print(report, file=stream)
-    return Corpus(catalog, prepared.load(), _fixed_split(config, catalog, folder))
+    clips = prepared.clips_for(config.streaming)
+    if not isinstance(clips, ClipTable):
+        print(f"clips are streamed from {prepared.path}", file=stream)
+    return Corpus(catalog, clips, _fixed_split(config, catalog, folder))
 
 
 def _embedded_corpus(config: TuneConfig, stream: TextIO) -> Path:

@@ -21,7 +21,7 @@ from ray.util.placement_group import PlacementGroup
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from genre_ray.clips import ClipTable
+from genre_ray.clips import Clips
 from genre_ray.config import RunConfig
 from genre_ray.errors import DivergedError, WorkerLostError
 from genre_ray.fitted import Fitted
@@ -41,7 +41,7 @@ State = dict[str, bytes]
 class TrainingWorker(RayTrainWorker):
     """One of several processes that train together; the others are reached through torch.distributed."""
 
-    def __init__(self, table: ClipTable, parts: Parts | None, labels: Sequence[str], threads: int) -> None:
+    def __init__(self, table: Clips, parts: Parts | None, labels: Sequence[str], threads: int) -> None:
         self._given = (table, parts, labels)
         self._threads = threads
         self._trainers: FoldTrainers | None = None
@@ -101,7 +101,7 @@ class DistributedTrainers:
 
     def __init__(
         self,
-        table: "ray.ObjectRef[ClipTable]",
+        table: "ray.ObjectRef[Clips]",
         parts: Parts | None,
         labels: Sequence[str],
         *,
@@ -217,7 +217,7 @@ class DistributedTrial(TrialTrainable):
         self,
         config: dict[str, Any],
         *,
-        table: Sequence["ray.ObjectRef[ClipTable]"],
+        table: Sequence["ray.ObjectRef[Clips]"],
         parts: Parts,
         labels: Sequence[str],
         tune_config: dict[str, Any],
@@ -232,7 +232,7 @@ class DistributedTrial(TrialTrainable):
 
 def fit_together(
     run: RunConfig,
-    table: Sequence["ray.ObjectRef[ClipTable]"],
+    table: Sequence["ray.ObjectRef[Clips]"],
     labels: Sequence[str],
     bundles: Sequence[dict[str, float]],
     placement_group: PlacementGroup,

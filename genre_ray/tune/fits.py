@@ -9,7 +9,7 @@ from typing import Any
 import ray
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 
-from genre_ray.clips import ClipTable
+from genre_ray.clips import Clips
 from genre_ray.config import RunConfig
 from genre_ray.errors import WorkerLostError
 from genre_ray.fitted import Fitted
@@ -25,7 +25,7 @@ _RETRIES = 3
 
 
 def fit_all(
-    config: TuneConfig, runs: Mapping[Key, RunConfig], table: ClipTable, labels: Sequence[str]
+    config: TuneConfig, runs: Mapping[Key, RunConfig], table: Clips, labels: Sequence[str]
 ) -> Iterator[tuple[Key, Fitted]]:
     """Fit every run on all of `table`, as many at a time as there is room for; each is given out when it ends."""
     shared = ray.put(table)
@@ -58,5 +58,5 @@ def _start(config: TuneConfig, run: RunConfig, table: Any, labels: Sequence[str]
     return together.remote(run, [table], labels, bundles(config), group), group
 
 
-def _fit_alone(run: RunConfig, table: ClipTable, labels: Sequence[str], threads: int) -> Fitted:
+def _fit_alone(run: RunConfig, table: Clips, labels: Sequence[str], threads: int) -> Fitted:
     return fit(run, table, labels=labels, threads=threads)

@@ -112,13 +112,13 @@ def _same_search(folder: Path, config: TuneConfig) -> TuneConfig:
     """The given file when it differs from the stored one in budget and resources only; RunError otherwise."""
     # Read as a file of this version, so that fields which have come since, at their defaults, are no difference.
     stored, given = _plain(load(folder / _CONFIG)), _plain(config)
-    free = {"search", "resources", "refit", "data"}
+    free = {"search", "resources", "streaming", "refit", "data"}
     changed = [key for key in given if key not in free and given[key] != stored.get(key)]
     if changed:
         raise RunError(
             f"{folder} was started with another configuration",
             found=f"differences in {', '.join(changed)}",
-            expected="the same file; search, resources and refit may change",
+            expected="the same file; search, resources, streaming and refit may change",
             remedy=f"resume with --config {folder / _CONFIG}, or leave --resume out to start a new search",
         )
     return config

@@ -13,7 +13,7 @@ import numpy as np
 import ray.tune
 from ray.tune.result import SHOULD_CHECKPOINT
 
-from genre_ray.clips import ClipTable
+from genre_ray.clips import Clips
 from genre_ray.errors import DivergedError
 from genre_ray.training import EpochResult, Fitted
 from genre_ray.tune.config import TuneConfig
@@ -34,7 +34,7 @@ class TrialTrainable(ray.tune.Trainable):
         self,
         config: dict[str, Any],
         *,
-        table: ClipTable,
+        table: Clips,
         parts: Parts,
         labels: Sequence[str],
         tune_config: dict[str, Any],

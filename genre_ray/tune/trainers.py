@@ -7,7 +7,7 @@ from typing import Protocol
 
 from torch import nn
 
-from genre_ray.clips import ClipTable
+from genre_ray.clips import Clips
 from genre_ray.config import RunConfig
 from genre_ray.training import EpochResult, Fitted, Trainer
 
@@ -54,7 +54,7 @@ class FoldTrainers:
 
     def __init__(
         self,
-        table: ClipTable,
+        table: Clips,
         parts: Parts | None,
         labels: Sequence[str],
         *,
@@ -63,7 +63,7 @@ class FoldTrainers:
         wrap: Wrap | None = None,
     ) -> None:
         """Cut the folds once; without `parts`, one fold takes the whole table and has no validation part."""
-        self._folds: list[tuple[ClipTable, ClipTable | None]]
+        self._folds: list[tuple[Clips, Clips | None]]
         if parts is None:
             self._folds = [(table, None)]
         else:

@@ -208,6 +208,17 @@ def test_bad_tracks_and_one_that_kills_its_worker_leave_the_others_alone(tmp_pat
     assert len(list(Path(work.notes).glob("killer-*"))) == 2
 
 
+def test_shards_that_are_given_to_ray_in_waves_are_all_done_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(execution, "_WAVE", 2)
+    names = [f"t{i:02d}" for i in range(10)]
+    work, store, pieces = work_on(names, tmp_path, size=2)
+    done = list(execution.run(pieces, work, store))
+    assert sorted(each.name for each in done) == sorted(piece.name for piece in pieces)
+    assert sorted(entry.track for each in done for entry in each.entries) == names
+
+
 def test_actors_survive_a_track_that_kills_them(tmp_path: Path) -> None:
     names = ["a", "b", "killer", "c", "d"]
     work, store, pieces = work_on(names, tmp_path, size=3)

@@ -388,3 +388,23 @@ def test_a_missing_package_and_an_old_one_are_named(monkeypatch: pytest.MonkeyPa
     assert "numpy" in finding.found
     assert "no-such-package-at-all is missing" in finding.found
     assert "pytest" not in finding.found
+
+
+@pytest.mark.parametrize(("given", "mode"), [([], "always"), (["--streaming", "never"], "never")])
+def test_the_search_file_says_what_is_streamed_and_the_command_line_goes_before_it(
+    tmp_path: Path, given: list[str], mode: str
+) -> None:
+    path = tmp_path / "search.yaml"
+    path.write_text("name: s\nprotocol: {name: paper}\nstreaming: {mode: always, buffer_mb: 8}\n", encoding="utf-8")
+    parser = argparse.ArgumentParser()
+    evaluate.add_options(parser)
+    options = parser.parse_args(["--data", "x", "--config", str(path), *given])
+    said = evaluate.streaming_of(options)
+    assert (said.mode, said.buffer_mb) == (mode, 8)
+
+
+@pytest.mark.parametrize("name", ["--output", "--out"])
+def test_predictions_go_where_either_spelling_says(name: str) -> None:
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    predict.add_options(parser)
+    assert parser.parse_args(["s3://bucket/music", name, "p.parquet"]).output == "p.parquet"

@@ -76,6 +76,14 @@ def test_points_lie_in_the_space() -> None:
     refused(r"points\[0\]\.model\.hidden: not in the space", space=space, points=[{"model.hidden": 64}])
 
 
+def test_streaming_is_typed_and_checked() -> None:
+    assert config().streaming.mode == "auto"
+    assert config(streaming={"mode": "always", "reader": "arrow"}).streaming.reader == "arrow"
+    refused(r"streaming\.mode.*sometimes", streaming={"mode": "sometimes"})
+    refused(r"streaming\.buffer_mb", streaming={"buffer_mb": 0})
+    refused(r"streaming\.bufer_mb", streaming={"bufer_mb": 10})
+
+
 def test_a_search_without_end_is_refused() -> None:
     refused("would never end", search={"trials": None, "time_budget": None})
 
