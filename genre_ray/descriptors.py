@@ -16,13 +16,14 @@ Modulation spectra of spectrograms as features: Chi, Ru and Shamma 2005; for gen
 
 import hashlib
 import threading
+from functools import cache
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 _DECIBELS = 80.0 / 255.0  # one level
-_CHUNK = 32
 _CEPSTRA, _SHAPE_CEPSTRA, _BANDS = 30, 13, 16
 _LAGS = (1, 3, 6)
 _PATCH, _HOP = 48, 24  # columns of the windows whose two-dimensional spectra are averaged
@@ -67,23 +68,32 @@ def describe_pictures(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _describe_all(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-    parts = [_describe(pictures[i : i + _CHUNK, 0]) for i in range(0, len(pictures), _CHUNK)]
-    return np.concatenate(parts) if parts else np.zeros((0, N_DESCRIPTORS), np.float32)
+    """One after the other: so a clip gives the same, to the bit, by itself and among others."""
+    found = np.empty((len(pictures), N_DESCRIPTORS), np.float32)
+    for row, picture in zip(found, pictures, strict=True):
+        row[:] = _describe(picture[0])
+    return found
 
 
+@cache
 def group_widths() -> NDArray[np.float64]:
     """For each column the number of columns of its group."""
-    return np.repeat(np.array(list(GROUPS.values()), np.float64), list(GROUPS.values()))
+    widths = np.repeat(np.array(list(GROUPS.values()), np.float64), list(GROUPS.values()))
+    widths.flags.writeable = False
+    return widths
 
 
 def _describe(levels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    decibels = levels.astype(np.float32) * np.float32(_DECIBELS)
-    cepstra = np.matmul(_cosines(decibels.shape[1]), decibels)
-    bands = decibels.reshape(len(decibels), _BANDS, -1, decibels.shape[2]).mean(axis=2)
+    """(839,) from (rows, columns)."""
+    decibels = levels.astype(np.float32)
+    decibels *= np.float32(_DECIBELS)
+    cepstra = _cosines(len(decibels)) @ decibels
+    bands = decibels.reshape(_BANDS, -1, decibels.shape[1]).mean(axis=1)
     groups = (_timbre(cepstra), _cepstral_shape(cepstra), _rhythm_shape(bands), _echoes(bands), _modulation(decibels))
-    return np.concatenate(groups, axis=1, dtype=np.float32)
+    return np.concatenate(groups, dtype=np.float32)
 
 
+@cache
 def _cosines(rows: int) -> NDArray[np.float32]:
     """The first rows of the orthonormal discrete cosine transform (type II)."""
     k, n = np.arange(_CEPSTRA)[:, None], np.arange(rows)[None]
@@ -94,55 +104,94 @@ def _cosines(rows: int) -> NDArray[np.float32]:
 
 
 def _timbre(cepstra: NDArray[np.float32]) -> NDArray[np.float32]:
-    changes = np.diff(cepstra, axis=2)
-    parts = [cepstra.mean(axis=2), cepstra.std(axis=2), changes.std(axis=2)]
-    return np.concatenate(parts, axis=1, dtype=np.float32)
+    parts = [cepstra.mean(axis=1), cepstra.std(axis=1), np.diff(cepstra).std(axis=1)]
+    return np.concatenate(parts, dtype=np.float32)
 
 
 def _cepstral_shape(cepstra: NDArray[np.float32]) -> NDArray[np.float32]:
-    chosen = cepstra[:, :_SHAPE_CEPSTRA]
-    centred = chosen - chosen.mean(axis=2, keepdims=True)
-    return _log_covariance(np.concatenate([centred[:, :, 1:], np.diff(chosen, axis=2)], axis=1))
+    chosen = cepstra[:_SHAPE_CEPSTRA]
+    centred = chosen - chosen.mean(axis=1, keepdims=True)
+    return _log_covariance(np.concatenate([centred[:, 1:], np.diff(chosen)]))
 
 
 def _rhythm_shape(bands: NDArray[np.float32]) -> NDArray[np.float32]:
-    return _log_covariance(np.diff(bands, axis=2))
+    return _log_covariance(np.diff(bands))
 
 
 def _log_covariance(signals: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The upper triangle of the matrix logarithm of the second moments of (N, K, T), off-diagonal times sqrt 2.
+    """The upper triangle of the matrix logarithm of the second moments of (K, T), off-diagonal times sqrt 2.
 
     So the Euclidean distance of two vectors is the distance of the two matrices.
     """
-    moments = np.matmul(signals, signals.transpose(0, 2, 1), dtype=np.float32).astype(np.float64) / signals.shape[2]
+    moments = (signals @ signals.T).astype(np.float64) / signals.shape[1]
     values, vectors = np.linalg.eigh(moments)
-    logarithm = (vectors * np.log(np.maximum(values, _FLOOR))[:, None, :]) @ vectors.transpose(0, 2, 1)
-    i, j = np.triu_indices(signals.shape[1])
-    triangle: NDArray[np.float32] = (logarithm[:, i, j] * np.where(i == j, 1.0, np.sqrt(2.0))).astype(np.float32)
+    logarithm = (vectors * np.log(np.maximum(values, _FLOOR))) @ vectors.T
+    i, j, weight = _triangle(len(signals))
+    triangle: NDArray[np.float32] = (logarithm[i, j] * weight).astype(np.float32)
     return triangle
 
 
+@cache
+def _triangle(size: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
+    i, j = np.triu_indices(size)
+    return i, j, np.where(i == j, 1.0, np.sqrt(2.0))
+
+
 def _echoes(bands: NDArray[np.float32]) -> NDArray[np.float32]:
-    every_other = bands[:, ::2] - bands[:, ::2].mean(axis=2, keepdims=True)
-    deviation = every_other.std(axis=2) + np.float32(1e-3)
-    scaled = every_other / deviation[:, :, None]
-    columns = scaled.shape[2]
-    found = [np.matmul(scaled[:, :, lag:], scaled[:, :, :-lag].transpose(0, 2, 1)) / columns for lag in _LAGS]
-    return np.concatenate([part.reshape(len(bands), -1) for part in found], axis=1)
+    every_other = bands[::2] - bands[::2].mean(axis=1, keepdims=True)
+    scaled = every_other / (every_other.std(axis=1, keepdims=True) + np.float32(1e-3))
+    found = [(scaled[:, lag:] @ scaled[:, :-lag].T).ravel() for lag in _LAGS]
+    return np.concatenate(found, dtype=np.float32) / np.float32(scaled.shape[1])
 
 
 def _modulation(decibels: NDArray[np.float32]) -> NDArray[np.float32]:
-    rows, columns = decibels.shape[1:]
-    window = (np.hanning(rows)[:, None] * np.hanning(_PATCH)[None]).astype(np.float32)
-    total = np.zeros((len(decibels), rows // 2 + 1, _PATCH), np.float32)
-    starts = range(0, columns - _PATCH + 1, _HOP)
-    for start in starts:
-        patch = decibels[:, :, start : start + _PATCH]
-        spectrum = np.fft.rfft2((patch - patch.mean(axis=(1, 2), keepdims=True)) * window, axes=(2, 1))
-        total += np.log1p(spectrum.real**2 + spectrum.imag**2)
-    # Upward and downward ripples count alike; of the frequencies over time only the magnitude is kept.
-    folded = total[:, :, : _PATCH // 2]
-    folded = (folded + total[:, :, -np.arange(_PATCH // 2) % _PATCH]) / (2 * len(starts))
-    by_ripple = np.stack([folded[:, a:b].mean(axis=1) for a, b in pairwise(_RIPPLES)], axis=1)
-    by_beat = [by_ripple[:, :, a:b].mean(axis=2) for a, b in pairwise(_BEATS)]
-    return np.stack(by_beat, axis=2).reshape(len(decibels), -1)
+    """Mean over the patches of the log power of each one less its mean, under a window.
+
+    The transform over frequency is made once for all columns, though patches overlap, and the patches' means are taken
+    away afterwards: both transforms are matrices (the patches are small) and linear.
+    """
+    waves = _waves(len(decibels))
+    mean = decibels.mean(dtype=np.float32)
+    by_column = (decibels - mean).T @ waves.over_frequency  # (columns, 2 * 65), real parts then imaginary parts
+    starts = np.arange(0, decibels.shape[1] - _PATCH + 1, _HOP)
+    patches = np.lib.stride_tricks.sliding_window_view(by_column, _PATCH, axis=0)[starts].transpose(0, 2, 1)
+    levels = np.lib.stride_tricks.sliding_window_view(decibels.mean(axis=0) - mean, _PATCH)[starts].mean(axis=1)
+    spectra = waves.over_time @ patches  # (patches, cosines and sines, 2 * 65)
+    spectra -= levels[:, None, None] * waves.of_one
+    half = spectra.shape[2] // 2
+    even, odd = spectra[:, : _PATCH // 2], spectra[:, _PATCH // 2 :]
+    # Upward and downward ripples count alike: 1 + the power of each, and one logarithm of both.
+    up = 1 + (even[..., :half] + odd[..., half:]) ** 2 + (even[..., half:] - odd[..., :half]) ** 2
+    down = 1 + (even[..., :half] - odd[..., half:]) ** 2 + (even[..., half:] + odd[..., :half]) ** 2
+    total = np.log(up * down).sum(axis=0) / np.float32(2 * len(starts))
+    found: NDArray[np.float32] = waves.ripples @ (waves.beats @ total).T
+    return found.ravel()
+
+
+class _Waves(NamedTuple):
+    """Windowed transforms as matrices, and means over bins of their frequencies."""
+
+    over_frequency: NDArray[np.float32]
+    over_time: NDArray[np.float32]
+    of_one: NDArray[np.float32]
+    ripples: NDArray[np.float32]
+    beats: NDArray[np.float32]
+
+
+@cache
+def _waves(rows: int) -> _Waves:
+    turns = 2 * np.pi * np.outer(np.arange(rows), np.arange(rows // 2 + 1)) / rows
+    over_frequency = np.hanning(rows)[:, None] * np.concatenate([np.cos(turns), -np.sin(turns)], axis=1)
+    turns = 2 * np.pi * np.outer(np.arange(_PATCH // 2), np.arange(_PATCH)) / _PATCH
+    over_time = np.concatenate([np.cos(turns), np.sin(turns)]) * np.hanning(_PATCH)
+    of_one = over_time.sum(axis=1)[:, None] * over_frequency.sum(axis=0)[None]
+    parts = over_frequency, over_time, of_one, _means(_RIPPLES), _means(_BEATS)
+    return _Waves(*(np.ascontiguousarray(part, dtype=np.float32) for part in parts))
+
+
+def _means(edges: tuple[int, ...]) -> NDArray[np.float64]:
+    """(bins, frequencies): each row takes the mean over one bin."""
+    rows = np.zeros((len(edges) - 1, edges[-1]))
+    for row, (a, b) in zip(rows, pairwise(edges), strict=True):
+        row[a:b] = 1 / (b - a)
+    return rows

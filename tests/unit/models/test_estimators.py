@@ -9,7 +9,7 @@ from genre_ray.config import BoostingConfig, RunConfig, SvmConfig, parse
 from genre_ray.errors import RunError
 from genre_ray.inference import Predictor
 from genre_ray.models.boosting import Boosting
-from genre_ray.models.svm import Svm, _couple
+from genre_ray.models.svm import Svm, _couple, by_arrays
 from genre_ray.training import Trainer, fit
 
 
@@ -31,6 +31,19 @@ def test_the_machines_decide_as_scikit_learns(n_labels):
     expected = SVC(C=2.0, gamma=gamma, decision_function_shape="ovo").fit(features, targets).decision_function(other)
     expected = -expected[:, None] if n_labels == 2 else expected
     np.testing.assert_allclose(machine._decide(torch.from_numpy(other)).numpy(), expected, atol=2e-3)
+
+
+@pytest.mark.parametrize("n_labels", [2, 3, 6])
+def test_the_machines_answer_alike_by_torch_and_by_arrays(n_labels):
+    features, targets, other = corpus(n_labels)
+    machine = Svm(SvmConfig(c=2.0, gamma=0.7), n_features=9, n_labels=n_labels)
+    machine.fit_vectors(features, targets, seed=0)
+    answer = by_arrays(machine)
+    for rows in (other, other[:1]):
+        expected = machine(None, torch.from_numpy(rows)).numpy()
+        found = answer(rows)
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(np.exp(found), np.exp(expected), atol=1e-5)
 
 
 @pytest.mark.parametrize("n_labels", [2, 3, 6])

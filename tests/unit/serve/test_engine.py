@@ -109,6 +109,17 @@ def test_another_backend_gives_the_probabilities_of_eager_torch(backend: str, ch
     np.testing.assert_allclose(quick.predict(track).probabilities, eager.predict(track).probabilities, atol=1e-5)
 
 
+def test_a_mixture_with_a_support_vector_machine_takes_a_backend_for_its_networks(track: Track) -> None:
+    """The shipped checkpoint holds a machine, which neither TorchScript nor ONNX can run."""
+    path = find_checkpoint(ServeArgs(results="nowhere"))
+    eager = Predictor.open(path, device="cpu", threads=1)
+    quick = Predictor.open(path, device="cpu", threads=1)
+    assert quickening.quicken(quick, "torchscript") == "torchscript"
+    changed = [new.model is not old.model for new, old in zip(quick.members, eager.members, strict=True)]
+    assert all(changed)
+    np.testing.assert_allclose(quick.predict(track).probabilities, eager.predict(track).probabilities, atol=1e-5)
+
+
 def test_a_backend_that_disagrees_is_not_used(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(quickening._BUILDERS, "torchscript", lambda eager, inputs: lambda *x: eager(*x) + 1.0)
     monkeypatch.setitem(quickening._BUILDERS, "onnx", lambda eager, inputs: None)
