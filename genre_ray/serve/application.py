@@ -113,6 +113,7 @@ class Figures(_Replica):
         self, args: ServeArgs, checkpoint: str, token_required: bool, recordings: DeploymentHandle[Any]
     ) -> None:
         super().__init__(args, checkpoint)
+        self._engine.warm_figure()
         self._args = args
         self._canary = CanaryEngine.of(args)
         self._tokens = tokens_from_environment()

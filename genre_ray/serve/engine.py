@@ -18,11 +18,21 @@ from genre_ray.config import InputConfig
 from genre_ray.errors import CheckpointFormatError, GenreRayError
 from genre_ray.inference import Predictor
 from genre_ray.preprocessing import extract
-from genre_ray.schema import SAMPLE_RATE, Clip, ClipPrediction, Prediction, Track
+from genre_ray.schema import (
+    FEATURE_COLUMNS,
+    FIGURE_COLUMNS,
+    N_MELS,
+    SAMPLE_RATE,
+    Clip,
+    ClipPrediction,
+    Prediction,
+    Track,
+)
 from genre_ray.serve.explanation import occlusion_map
 from genre_ray.serve.protocol import Options
 from genre_ray.serve.quickening import quicken
 from genre_ray.serve.settings import ServeArgs, UserConfig, service_clip
+from genre_ray.spectrogram import figure_from_levels
 
 logger = logging.getLogger(__name__)
 
@@ -153,6 +163,17 @@ class Engine:
             return prediction.clips, options.clip_s or predictor.inputs.clip.duration_s
         clips = self._clips(predictor, track, _COURSE_WINDOW_S, _COURSE_HOP_S)
         return _forward(predictor, track.id, clips).clips, _COURSE_WINDOW_S
+
+    def warm_figure(self) -> None:
+        """Answer for a drawn figure, so that the first one does not wait for what is compiled on first use."""
+        inputs = self.predictor.inputs
+        if inputs.spectrogram is None or inputs.spectrogram.form == "frames":
+            return
+        content = io.BytesIO()
+        levels = np.random.default_rng(0).integers(0, 256, (1, N_MELS, FIGURE_COLUMNS), dtype=np.uint8)
+        figure_from_levels(levels).save(content, "PNG")
+        row = None if inputs.features is None else np.zeros(len(FEATURE_COLUMNS))
+        self.answer(Track(id="warm-up", figure=content.getvalue(), features=row), Options())
 
     def warm_audio(self) -> None:
         """Answer for seconds of noise, so that the first recording does not wait for what is compiled on first use."""

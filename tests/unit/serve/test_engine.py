@@ -120,6 +120,14 @@ def test_a_mixture_with_a_support_vector_machine_takes_a_backend_for_its_network
     np.testing.assert_allclose(quick.predict(track).probabilities, eager.predict(track).probabilities, atol=1e-5)
 
 
+def test_the_warm_up_of_figures_decodes_one(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr(engine, "answer", lambda track, options: seen.append(track))
+    engine.warm_figure()
+    assert seen[0].figure.startswith(b"\x89PNG")
+    assert seen[0].features.shape == (57,)
+
+
 def test_a_backend_that_disagrees_is_not_used(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(quickening._BUILDERS, "torchscript", lambda eager, inputs: lambda *x: eager(*x) + 1.0)
     monkeypatch.setitem(quickening._BUILDERS, "onnx", lambda eager, inputs: None)
