@@ -9,7 +9,7 @@ processes at once; what is answered and refused under twice the capacity; the ti
 process of its own on raw sockets, whose share of the processor is printed.
 
 LitServe and BentoML are compared where --python names an interpreter that has them:
-    python -m venv --system-site-packages /tmp/other && /tmp/other/bin/pip install litserve bentoml
+    python -m venv /tmp/other && /tmp/other/bin/pip install -e . litserve bentoml
 """
 
 import argparse

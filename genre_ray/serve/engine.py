@@ -110,9 +110,13 @@ class Engine:
 
         If the pass fails, each track is tried by itself, and one that fails is its error.
         """
+        return self._forward_many(self.predictor, items)
+
+    def _forward_many(
+        self, predictor: Predictor, items: Sequence[tuple[str, list[Clip]]]
+    ) -> list[tuple[Prediction, str] | Exception]:
         if not items:
             return []
-        predictor = self.predictor
         try:
             rows = predictor.predict_clips([clip for _, own in items for clip in own])
             ends = np.cumsum([len(own) for _, own in items])
@@ -121,10 +125,11 @@ class Engine:
                 for (track, own), part in zip(items, np.split(rows, ends[:-1]), strict=True)
             ]
         except Exception as error:
-            return [error] if len(items) == 1 else [self.forward_many([item])[0] for item in items]
+            return [error] if len(items) == 1 else [self._forward_many(predictor, [item])[0] for item in items]
 
     def answer_many(self, inquiries: Sequence[Inquiry]) -> list[Answered | Exception]:
         """`answer` for several inquiries with one forward pass; one that fails is its error, the others go on."""
+        predictor = self.predictor  # one and the same throughout, whatever is exchanged meanwhile
         found: list[Answered | Exception | None] = [None] * len(inquiries)
         decoded: list[tuple[int, float, list[Clip]]] = []
         for place, inquiry in enumerate(inquiries):
@@ -133,12 +138,12 @@ class Engine:
                     found[place] = self.answer(inquiry.track, inquiry.options)
                     continue
                 start = time.perf_counter()
-                clips = self._clips(self.predictor, inquiry.track, None, None)
+                clips = self._clips(predictor, inquiry.track, None, None)
                 decoded.append((place, time.perf_counter() - start, clips))
             except Exception as error:
                 found[place] = error
         start = time.perf_counter()
-        answers = self.forward_many([(inquiries[place].track.id, clips) for place, _, clips in decoded])
+        answers = self._forward_many(predictor, [(inquiries[place].track.id, clips) for place, _, clips in decoded])
         took = time.perf_counter() - start
         for (place, decoding, clips), answer in zip(decoded, answers, strict=True):
             if isinstance(answer, Exception):

@@ -51,6 +51,20 @@ def test_several_inquiries_are_answered_as_each_alone_and_a_bad_one_is_its_own_e
     assert explained.explanation is not None
 
 
+def test_several_inquiries_have_one_model_though_another_takes_over_meanwhile(
+    engine: Engine, other_checkpoint: Path, track: Track, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version, clips = engine.version, engine._clips
+
+    def exchanged(*args: object) -> list[Clip]:
+        engine.reconfigure(UserConfig(checkpoint=str(other_checkpoint)), default=engine.checkpoint)
+        return clips(*args)
+
+    monkeypatch.setattr(engine, "_clips", exchanged)
+    answers = engine.answer_many([Inquiry(track, Options())] * 2)
+    assert [answer.version for answer in answers] == [version, version] != [engine.version] * 2
+
+
 def test_a_good_checkpoint_takes_over(engine: Engine, other_checkpoint: Path, track: Track) -> None:
     before = engine.answer(track, Options())
     assert engine.reconfigure(UserConfig(checkpoint=str(other_checkpoint)), default=engine.checkpoint)
