@@ -13,9 +13,10 @@ about how a checkpoint is used (`genre_ray.inference`) or where it is served.
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -156,8 +157,14 @@ def _manifest(path: str | Path, files: dict[str, bytes]) -> dict[str, Any]:
 def _restore(path: str | Path, manifest: dict[str, Any], files: dict[str, bytes]) -> Checkpoint:
     labels = tuple(manifest["labels"])
     states = json.loads(files[_PREPROCESSORS])
+
+    @cache
+    def preprocessor(inputs: InputConfig, index: int) -> Preprocessor:
+        """One object for all members that share it, so that what they take is computed once."""
+        return Preprocessor.from_json(inputs, labels, states[index])
+
     members = tuple(
-        _restore_member(path, described, labels, states, files, history)
+        _restore_member(path, described, labels, preprocessor, files, history)
         for described, history in zip(manifest["members"], manifest["history"], strict=True)
     )
     return Checkpoint(
@@ -176,7 +183,7 @@ def _restore_member(
     path: str | Path,
     described: dict[str, Any],
     labels: tuple[str, ...],
-    states: list[dict[str, Any]],
+    preprocessor: Callable[[InputConfig, int], Preprocessor],
     files: dict[str, bytes],
     history: list[dict[str, Any]],
 ) -> Fitted:
@@ -198,7 +205,7 @@ def _restore_member(
     return Fitted(
         config=config,
         labels=labels,
-        preprocessor=Preprocessor.from_json(config.inputs, labels, states[described["preprocessor"]]),
+        preprocessor=preprocessor(config.inputs, described["preprocessor"]),
         model=model.eval(),
         history=[EpochResult(**result) for result in history],
         picture_shape=picture_shape,

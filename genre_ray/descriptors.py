@@ -134,19 +134,24 @@ def _modulation(decibels: NDArray[np.float32]) -> NDArray[np.float32]:
     waves = _waves(len(decibels))
     mean = decibels.mean(dtype=np.float32)
     by_column = (decibels - mean).T @ waves.over_frequency  # (columns, 2 * 65), real parts then imaginary parts
-    starts = np.arange(0, decibels.shape[1] - _PATCH + 1, _HOP)
-    patches = np.lib.stride_tricks.sliding_window_view(by_column, _PATCH, axis=0)[starts].transpose(0, 2, 1)
-    levels = np.lib.stride_tricks.sliding_window_view(decibels.mean(axis=0) - mean, _PATCH)[starts].mean(axis=1)
-    spectra = waves.over_time @ patches  # (patches, cosines and sines, 2 * 65)
+    columns = _patches(decibels.shape[1])
+    levels = (decibels.mean(axis=0) - mean)[columns].mean(axis=1)
+    spectra = waves.over_time @ by_column[columns]  # (patches, cosines and sines, 2 * 65)
     spectra -= levels[:, None, None] * waves.of_one
     half = spectra.shape[2] // 2
     even, odd = spectra[:, : _PATCH // 2], spectra[:, _PATCH // 2 :]
     # Upward and downward ripples count alike: 1 + the power of each, and one logarithm of both.
     up = 1 + (even[..., :half] + odd[..., half:]) ** 2 + (even[..., half:] - odd[..., :half]) ** 2
     down = 1 + (even[..., :half] - odd[..., half:]) ** 2 + (even[..., half:] + odd[..., :half]) ** 2
-    total = np.log(up * down).sum(axis=0) / np.float32(2 * len(starts))
+    total = np.log(up * down).sum(axis=0) / np.float32(2 * len(columns))
     found: NDArray[np.float32] = waves.ripples @ (waves.beats @ total).T
     return found.ravel()
+
+
+@cache
+def _patches(columns: int) -> NDArray[np.intp]:
+    """(patches, 48): which columns each patch has."""
+    return np.arange(0, columns - _PATCH + 1, _HOP)[:, None] + np.arange(_PATCH)
 
 
 class _Waves(NamedTuple):

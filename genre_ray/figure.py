@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from genre_ray.compiled import compiled
 from genre_ray.errors import FigureError
 from genre_ray.magma import magma_colours
 from genre_ray.png import plain_rgba
@@ -47,7 +48,6 @@ _MAX_COLOUR_DISTANCE = 12.0
 _LINE = 51
 _CORNER = 19
 _LINE_ALPHA, _CORNER_ALPHA = 204, 160
-_RGB = np.uint32(0xFFFFFF)
 _HASH_FACTOR, _HASH_SHIFT = np.uint32(123261869), np.uint32(20)
 """A multiplicative hash without collisions among magma's colours (found by trying; Knuth, TAOCP 3, 6.4)."""
 
@@ -86,15 +86,14 @@ def levels_of(pixels: NDArray[np.uint8], *, track: str | None = None) -> NDArray
     magma on average, as those of a photograph or of another colour map do.
     """
     wanted, slots = _colour_slots()
-    codes = _codes(pixels)
-    levels: NDArray[np.uint8] = slots[(codes * _HASH_FACTOR) >> _HASH_SHIFT]
-    inexact = wanted[levels] != codes
-    if inexact.any():
+    levels = np.empty(pixels.shape[:2], dtype=np.uint8)
+    if not _look_up(pixels, wanted, slots, levels):
         from scipy.spatial import cKDTree  # half a second that the data set's own figures need not wait for
 
+        inexact = (magma_colours()[levels] != pixels[..., :3]).any(axis=-1)
         distance, nearest = cKDTree(magma_colours().astype(np.float64)).query(pixels[inexact, :3].astype(np.float64))
         levels[inexact] = nearest
-        _check_colours(float(np.sum(distance)) / codes.size, track)
+        _check_colours(float(np.sum(distance)) / levels.size, track)
     return levels
 
 
@@ -130,20 +129,27 @@ def _under_line(pixels: NDArray[np.uint8], alpha: int) -> NDArray[np.uint8]:
 @cache
 def _colour_slots() -> tuple[NDArray[np.uint32], NDArray[np.uint8]]:
     """Magma's 256 colours as numbers, and a table that finds each of them in one step: its level at its slot."""
-    wanted = _codes(magma_colours())
+    red, green, blue = (magma_colours()[:, i].astype(np.uint32) for i in range(3))
+    wanted: NDArray[np.uint32] = red | green << np.uint32(8) | blue << np.uint32(16)
     slots = np.zeros(1 << 32 - int(_HASH_SHIFT), dtype=np.uint8)
     slots[(wanted * _HASH_FACTOR) >> _HASH_SHIFT] = np.arange(len(wanted))
     return wanted, slots
 
 
-def _codes(pixels: NDArray[np.uint8]) -> NDArray[np.uint32]:
-    """Red, green and blue as one number, red lowest; a fourth channel is left aside."""
-    if pixels.shape[-1] == 4:  # four bytes are one little-endian number already
-        packed: NDArray[np.uint32] = np.ascontiguousarray(pixels).view("<u4")[..., 0]
-        return packed & _RGB
-    red, green, blue = (pixels[..., i].astype(np.uint32) for i in range(3))
-    codes: NDArray[np.uint32] = red | green << np.uint32(8) | blue << np.uint32(16)
-    return codes
+@compiled()
+def _look_up(
+    pixels: NDArray[np.uint8], wanted: NDArray[np.uint32], slots: NDArray[np.uint8], levels: NDArray[np.uint8]
+) -> bool:
+    """Each pixel's level by its colour, whatever its opacity; False when some colours are none of magma's."""
+    exact = True
+    for y in range(levels.shape[0]):
+        for x in range(levels.shape[1]):
+            red, green, blue = pixels[y, x, 0], pixels[y, x, 1], pixels[y, x, 2]
+            code = np.uint32(red) | np.uint32(green) << np.uint32(8) | np.uint32(blue) << np.uint32(16)
+            level = slots[np.uint32(np.uint32(code * _HASH_FACTOR) >> _HASH_SHIFT)]
+            exact &= wanted[level] == code
+            levels[y, x] = level
+    return exact
 
 
 def _check_size(size: tuple[int, int], name: str, track: str | None) -> None:

@@ -20,6 +20,7 @@ from genre_ray.calibration import fit_temperature, temper
 from genre_ray.checkpoint import Checkpoint, open_checkpoint
 from genre_ray.clips import Clips, ClipTable
 from genre_ray.config import AugmentConfig, InputConfig
+from genre_ray.descriptors import describe_pictures
 from genre_ray.device import open_device
 from genre_ray.errors import TrackError
 from genre_ray.fitted import Fitted
@@ -48,15 +49,18 @@ class Member:
         model = fold_batch_norm(fitted.model).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return cls(fitted.preprocessor, model, fitted.config.training.augment, device)
 
-    def batch(self, clips: Sequence[Clip]) -> Batch:
-        """The clips as this member's network sees them: `collate` of their samples, scaled all at once."""
+    def batch(self, clips: Sequence[Clip], described: NDArray[np.float32] | None = None) -> Batch:
+        """The clips as this member's network sees them: `collate` of their samples, scaled all at once.
+
+        `described` are their descriptors where they are known already.
+        """
         wants = self.preprocessor.inputs
         pictures = [clip.spectrogram for clip in clips if clip.spectrogram is not None and wants.spectrogram]
         rows = [clip.features for clip in clips if clip.features is not None and wants.features]
         stacked = np.stack(pictures) if pictures else None
         return Batch(
             spectrogram=None if stacked is None else self.preprocessor.normalise_pictures(stacked),
-            features=self.preprocessor.vectors(stacked, np.stack(rows) if rows else None),
+            features=self.preprocessor.vectors(stacked, np.stack(rows) if rows else None, described=described),
         )
 
     def tensors(self, batch: Batch) -> tuple[Tensor | None, Tensor | None]:
@@ -144,8 +148,9 @@ class Predictor:
         """Probabilities (N, n_labels) of canonical clips, tempered."""
         if not clips:
             return np.zeros((0, len(self.labels)), np.float32)
+        batches = self._batches(clips)
         return temper(
-            self._mixed(member.probabilities(member.batch(clips)) for member in self.members), self.temperature
+            self._mixed(member.probabilities(batches[member.preprocessor]) for member in self.members), self.temperature
         )
 
     def predict_table(self, table: Clips, *, batch_size: int = 64) -> tuple[tuple[str, ...], NDArray[np.float32]]:
@@ -161,12 +166,23 @@ class Predictor:
 
     def embed_clips(self, clips: Sequence[Clip]) -> NDArray[np.float32]:
         """Embeddings (N, D): the members' last hidden layers, side by side."""
-        return np.concatenate([member.embeddings(member.batch(clips)) for member in self.members], axis=1)
+        batches = self._batches(clips)
+        return np.concatenate([member.embeddings(batches[member.preprocessor]) for member in self.members], axis=1)
 
     def warm_up(self) -> None:
         """Answer once for an empty clip, so that the first real answer is as fast as the others."""
         clip = Clip(track="warm-up", spectrogram=self._blank_picture(), features=self._blank_features())
         self.predict_clips([clip])
+
+    def _batches(self, clips: Sequence[Clip]) -> dict[Preprocessor, Batch]:
+        """The clips as each preprocessor leaves them, once for all its members; they are described once for all."""
+        takers = {member.preprocessor: member for member in self.members}
+        described = None
+        if len(takers) > 1 and any(preprocessor.inputs.descriptors for preprocessor in takers):
+            described = describe_pictures(
+                np.stack([clip.spectrogram for clip in clips if clip.spectrogram is not None])
+            )
+        return {preprocessor: member.batch(clips, described) for preprocessor, member in takers.items()}
 
     def _blank_picture(self) -> NDArray[np.uint8] | None:
         for member in self.members:

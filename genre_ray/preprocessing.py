@@ -205,18 +205,24 @@ class Preprocessor:
         return scale_rows(rows, self.feature_state_, self.inputs.features)
 
     def vectors(
-        self, pictures: NDArray[np.uint8] | None, rows: NDArray[np.float64] | None
+        self,
+        pictures: NDArray[np.uint8] | None,
+        rows: NDArray[np.float64] | None,
+        *,
+        described: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float32] | None:
         """What a network takes as features (B, F): scaled features, then scaled descriptors; None: it takes neither.
 
-        `pictures` are canonical (B, C, H, W), `rows` raw features (B, 57).
+        `pictures` are canonical (B, C, H, W), `rows` raw features (B, 57), `described` the pictures' descriptors where
+        they are known already.
         """
         self._require_fit()
         parts = []
         if self.feature_state_ is not None and rows is not None:
             parts.append(self.scale_features(rows))
         if self.descriptor_state_ is not None and pictures is not None:
-            parts.append(scale_descriptors(describe_pictures(pictures), self.descriptor_state_))
+            found = describe_pictures(pictures) if described is None else described
+            parts.append(scale_descriptors(found, self.descriptor_state_))
         return np.concatenate(parts, axis=1) if parts else None
 
     def variant_vectors(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from genre_ray.compiled import compiled
 from genre_ray.config import FeatureConfig
 from genre_ray.descriptors import group_widths
 from genre_ray.schema import FEATURE_COLUMNS
@@ -91,10 +92,43 @@ def _to_normal(rows: NDArray[np.float64], quantiles: NDArray[np.float64]) -> NDA
     """
     from scipy.special import ndtri
 
-    grid = np.linspace(0.0, 1.0, quantiles.shape[1])
-    scaled = np.empty(rows.shape, dtype=np.float32)
-    for column, knots in enumerate(quantiles):
-        upward = np.interp(rows[:, column], knots, grid)
-        downward = 1.0 - np.interp(-rows[:, column], -knots[::-1], grid)
-        scaled[:, column] = np.clip(ndtri((upward + downward) / 2), -_NORMAL_RANGE, _NORMAL_RANGE)
-    return scaled
+    share = np.empty(rows.shape)
+    _interpolate(rows, quantiles, np.linspace(0.0, 1.0, quantiles.shape[1]), share)
+    return np.clip(ndtri(share), -_NORMAL_RANGE, _NORMAL_RANGE).astype(np.float32)
+
+
+@compiled()
+def _interpolate(
+    rows: NDArray[np.float64], knots: NDArray[np.float64], grid: NDArray[np.float64], shares: NDArray[np.float64]
+) -> None:
+    """To `shares` (B, F): `grid` (K,) at each of the `rows` (B, F) over its column's `knots` (F, K), from both sides.
+
+    The arithmetic of `np.interp` to the bit, which takes ten times as long for one row, column by column.
+    """
+    last = len(grid) - 1
+    for b in range(rows.shape[0]):
+        for column in range(rows.shape[1]):
+            x, own = rows[b, column], knots[column]
+            if x != x:
+                shares[b, column] = x
+                continue
+            right = np.searchsorted(own, x, side="right")  # of the runs of equal knots: behind the run
+            left = np.searchsorted(own, x, side="left")  # the first of the run
+            upward = downward = 0.0
+            if right == last + 1:
+                upward = grid[last]
+            elif right == 0:
+                upward = grid[0]
+            else:
+                j = right - 1
+                slope = (grid[j + 1] - grid[j]) / (own[j + 1] - own[j])
+                upward = grid[j] if own[j] == x else slope * (x - own[j]) + grid[j]
+            if left == 0:
+                downward = grid[last]
+            elif left == last + 1:
+                downward = grid[0]
+            else:
+                j = last - left
+                slope = (grid[j + 1] - grid[j]) / (own[left] - own[left - 1])
+                downward = grid[j] if own[left] == x else slope * (own[left] - x) + grid[j]
+            shares[b, column] = (upward + (1.0 - downward)) / 2

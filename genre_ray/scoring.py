@@ -14,6 +14,8 @@ from genre_ray.augment import window_starts
 from genre_ray.config import AugmentConfig
 from genre_ray.models import Network
 
+_TOGETHER = 16  # windows that go through the network at once: one pass over few is faster than few passes over one
+
 
 def windows(spectrogram: Tensor | None, augment: AugmentConfig) -> Iterable[Tensor | None]:
     """The even windows in time of a batch (B, C, H, W) that are averaged at test time."""
@@ -27,7 +29,13 @@ def clip_probabilities(
     model: Network, spectrogram: Tensor | None, features: Tensor | None, augment: AugmentConfig
 ) -> Tensor:
     """Softmax probabilities (B, L) of a batch, the mean over the test-time windows. `model` is in evaluation mode."""
-    parts = [model(window, features).float().softmax(dim=1) for window in windows(spectrogram, augment)]
+    cuts = list(windows(spectrogram, augment))
+    if spectrogram is not None and len(cuts) > 1 and len(cuts) * len(spectrogram) <= _TOGETHER:
+        together = torch.cat([cut for cut in cuts if cut is not None])
+        repeated = None if features is None else features.repeat(len(cuts), 1)
+        every: Tensor = model(together, repeated).float().softmax(dim=1)
+        return every.view(len(cuts), len(spectrogram), -1).mean(dim=0)
+    parts = [model(cut, features).float().softmax(dim=1) for cut in cuts]
     return parts[0] if len(parts) == 1 else torch.stack(parts).mean(dim=0)
 
 

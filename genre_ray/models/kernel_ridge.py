@@ -10,7 +10,7 @@ probabilities are is learnt from what each group of samples would have been told
 factorisation gives for little more than nothing (Cawley and Talbot 2003, for groups).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -114,6 +114,23 @@ class KernelRidge(Estimator):
         squares_BS = torch.cdist(features, self.centres, compute_mode="use_mm_for_euclid_dist").square()
         logits_BL: Tensor = self.sharpness * (torch.exp(-self.width * squares_BS) @ self.coefficients)
         return logits_BL
+
+
+def by_arrays(machine: KernelRidge) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    """`machine` on the CPU, from features (B, F) to logits (B, L) by NumPy, which starts faster than torch."""
+    centres, coefficients = machine.centres.numpy().copy(), machine.coefficients.numpy().copy()
+    width, sharpness = -float(machine.width), float(machine.sharpness)
+    across = np.ascontiguousarray(-2 * centres.T)
+    squares = np.square(centres, dtype=np.float64).sum(axis=1).astype(np.float32)
+
+    def answer(features: NDArray[np.float32]) -> NDArray[np.float32]:
+        squares_BS = features @ across + squares + np.square(features).sum(axis=1)[:, None]
+        logits_BL: NDArray[np.float32] = np.float32(sharpness) * (
+            np.exp(width * np.maximum(squares_BS, 0)) @ coefficients
+        )
+        return logits_BL.astype(np.float32)
+
+    return answer
 
 
 def _blocks(n: int) -> Iterator[slice]:

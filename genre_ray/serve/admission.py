@@ -2,9 +2,13 @@
 
 import asyncio
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Generic, Self, TypeVar
+
+Q = TypeVar("Q")
+A = TypeVar("A")
 
 
 class Admission:
@@ -82,7 +86,7 @@ class Ticket:
 
 
 class Turns:
-    """First come, first served: one computation for each pass of the event loop.
+    """First come, first served: one piece of work for each pass of the event loop.
 
     Work runs in the loop itself (a thread hop costs more than it gives with one core a replica). One piece a pass keeps
     refusals, health checks and the bodies of others moving between two pieces.
@@ -100,6 +104,53 @@ class Turns:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._lock.release()
+
+
+class Together(Generic[Q, A]):
+    """First come, first served, and those who wait anyway are served several at once; nobody waits for others to come.
+
+    `work` answers a list of questions in the event loop itself, an Exception for one that fails. It is called once a
+    pass of the loop, with as many as take about `longest_s` by what they took of late, and at most `most`.
+    """
+
+    def __init__(self, work: Callable[[list[Q]], Sequence[A | Exception]], *, most: int, longest_s: float) -> None:
+        self._work = work
+        self._most = most
+        self._longest_s = longest_s
+        self._each_s = longest_s
+        self._waiting: deque[tuple[Q, asyncio.Future[A]]] = deque()
+
+    async def __call__(self, question: Q) -> A:
+        """The answer; raises what `work` gives as this question's error."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[A] = loop.create_future()
+        self._waiting.append((question, future))
+        if len(self._waiting) == 1:
+            loop.call_soon(self._turn)
+        return await future
+
+    def _turn(self) -> None:
+        size = max(1, min(self._most, int(self._longest_s / self._each_s)))
+        chosen = [self._waiting.popleft() for _ in range(min(size, len(self._waiting)))]
+        if self._waiting:
+            asyncio.get_running_loop().call_soon(self._turn)
+        wanted = [pair for pair in chosen if not pair[1].done()]  # whoever gave up meanwhile is left out
+        if wanted:
+            self._answer(wanted)
+
+    def _answer(self, wanted: list[tuple[Q, "asyncio.Future[A]"]]) -> None:
+        start = time.perf_counter()
+        found: Sequence[A | Exception]
+        try:
+            found = self._work([question for question, _ in wanted])
+        except Exception as error:
+            found = [error] * len(wanted)
+        self._each_s += 0.2 * ((time.perf_counter() - start) / len(wanted) - self._each_s)
+        for (_, future), answer in zip(wanted, found, strict=True):
+            if isinstance(answer, Exception):
+                future.set_exception(answer)
+            else:
+                future.set_result(answer)
 
 
 class Rates:

@@ -16,25 +16,31 @@ def prediction_members(
     prediction: Prediction, options: Options, *, unsure_below: float, tag_threshold: float | None = None
 ) -> dict[str, Any]:
     """`label`, `score`, `unsure`, `predictions` (best first, cut by the options) and all `probabilities`."""
-    scores = [round(float(p), 6) for p in prediction.probabilities]
-    best = max(range(len(scores)), key=scores.__getitem__)
+    exact = prediction.probabilities.tolist()
+    scores = [round(p, 6) for p in exact]
+    best = scores.index(max(scores))
     return {
         "label": prediction.labels[best],
         "score": scores[best],
         "unsure": scores[best] < unsure_below,
-        "predictions": ranked(prediction, options, tag_threshold=tag_threshold),
+        "predictions": _ranked(prediction.labels, exact, scores, options, tag_threshold),
         "probabilities": dict(zip(prediction.labels, scores, strict=True)),
     }
 
 
 def ranked(prediction: Prediction, options: Options, *, tag_threshold: float | None = None) -> list[dict[str, Any]]:
     """`[{"label", "score"}]`, best first: at most `top_k`, none below `threshold`."""
+    exact = prediction.probabilities.tolist()
+    return _ranked(prediction.labels, exact, [round(p, 6) for p in exact], options, tag_threshold)
+
+
+def _ranked(
+    labels: Sequence[str], exact: list[float], scores: list[float], options: Options, tag_threshold: float | None
+) -> list[dict[str, Any]]:
     threshold = options.threshold if options.threshold is not None else tag_threshold
-    pairs = sorted(
-        zip(prediction.labels, (float(p) for p in prediction.probabilities), strict=True), key=lambda pair: -pair[1]
-    )
-    kept = [pair for pair in pairs if threshold is None or pair[1] >= threshold]
-    return [{"label": label, "score": round(score, 6)} for label, score in kept[: options.top_k]]
+    order = sorted(range(len(exact)), key=exact.__getitem__, reverse=True)
+    kept = order if threshold is None else [i for i in order if exact[i] >= threshold]
+    return [{"label": labels[i], "score": scores[i]} for i in kept[: options.top_k]]
 
 
 def course_members(clips: Sequence[ClipPrediction], duration_s: float) -> dict[str, Any]:

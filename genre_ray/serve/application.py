@@ -5,6 +5,7 @@ No `from __future__ import annotations` here: Ray would then not validate the bu
 """
 
 import asyncio
+import gc
 import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +23,7 @@ from genre_ray.schema import Clip, Prediction
 from genre_ray.serve.canary import CanaryEngine
 from genre_ray.serve.engine import Answered, Engine
 from genre_ray.serve.grpc_api.servicing import Servicing
-from genre_ray.serve.local import audio_members, card_of
+from genre_ray.serve.local import audio_members, card_of, in_place
 from genre_ray.serve.problems import Problem, Refusal, problem_of
 from genre_ray.serve.protocol import Inquiry
 from genre_ray.serve.settings import ServeArgs, UserConfig, find_checkpoint
@@ -113,6 +114,9 @@ class Figures(_Replica):
         self, args: ServeArgs, checkpoint: str, token_required: bool, recordings: DeploymentHandle[Any]
     ) -> None:
         super().__init__(args, checkpoint)
+        self._engine.warm_figure()
+        gc.collect()
+        gc.freeze()  # what is loaded now stays: no request waits until all of it was looked through
         self._args = args
         self._canary = CanaryEngine.of(args)
         self._tokens = tokens_from_environment()
@@ -121,7 +125,8 @@ class Figures(_Replica):
         self._recordings = recordings
         batching = args.batching
         on_gpu = self._engine.predictor.device.type == "cuda"
-        self.in_turns = not (batching.when == "always" or (batching.when == "gpu" and on_gpu))
+        self._together = in_place(self._engine)
+        self._on_processor = not (batching.when == "always" or (batching.when == "gpu" and on_gpu))
         self._forward.set_max_batch_size(batching.max_batch_size)  # type: ignore[attr-defined]
         self._forward.set_batch_wait_timeout_s(batching.wait_s)  # type: ignore[attr-defined]
 
@@ -151,7 +156,7 @@ class Figures(_Replica):
         return card_of(self._engine) | ({} if self._canary is None else {"canary": self._canary.card()})
 
     async def answer_figure(self, inquiry: Inquiry, request_id: str) -> Answered:
-        """In place on the CPU; on a GPU the forward passes of several requests are one."""
+        """In place on the CPU, those that wait several at once; on a GPU requests wait for each other a moment."""
         if self._canary is not None and self._canary.answers(request_id):
             return self._canary.engine.answer(inquiry.track, inquiry.options)
         answered = await self._by_the_first(inquiry)
@@ -160,7 +165,9 @@ class Figures(_Replica):
         return answered
 
     async def _by_the_first(self, inquiry: Inquiry) -> Answered:
-        if self.in_turns or inquiry.options.explain:
+        if self._on_processor:
+            return await self._together(inquiry)
+        if inquiry.options.explain:
             return self._engine.answer(inquiry.track, inquiry.options)
         clips = self._engine.clips(inquiry.track)
         found = await self._forward((inquiry.track.id, clips))

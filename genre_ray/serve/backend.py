@@ -17,10 +17,6 @@ class Backend(Protocol):
     def version(self) -> str:
         """Version of the model that answers now."""
 
-    @property
-    def in_turns(self) -> bool:
-        """Whether figures are answered in the event loop itself, one at a time."""
-
     def card(self) -> dict[str, Any]:
         """What the model is: version, labels, inputs, where it comes from."""
 

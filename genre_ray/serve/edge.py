@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 from genre_ray.serve import guard
-from genre_ray.serve.exchange import Message, Receive, Send, request_of
+from genre_ray.serve.exchange import Message, Receive, Send, id_of
 from genre_ray.serve.problems import CONTENT_TYPE, Problem
 
 logger = logging.getLogger(__name__)
@@ -22,6 +22,7 @@ _NOT_FROM_OUTSIDE = frozenset(
         b"x-request-disconnect-disabled",
         b"serve_multiplexed_model_id",
         b"serve-multiplexed-model-id",
+        b"x-request-id",  # checked, and set again
     }
 )
 _TRUSTED = ((b"x-request-timeout-seconds", b"0"), (b"x-request-disconnect-disabled", b"?1"))
@@ -53,9 +54,9 @@ class Edge:
         if scope["type"] != "http" or scope["path"].startswith("/-/"):
             await self._app(scope, receive, send)
             return
-        kept = [(name, value) for name, value in scope["headers"] if name.lower() not in _NOT_FROM_OUTSIDE]
-        request_id = request_of(scope).id
-        kept = [(name, value) for name, value in kept if name != b"x-request-id"]
+        given = [(name.lower(), value) for name, value in scope["headers"]]
+        request_id = id_of(given)
+        kept = [(name, value) for name, value in given if name not in _NOT_FROM_OUTSIDE]
         scope["headers"] = [*kept, *self._trusted, (b"x-request-id", request_id.encode())]
         await self._app(scope, receive, _Translated(send, request_id))
 

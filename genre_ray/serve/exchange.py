@@ -6,7 +6,7 @@ Knows nothing about Ray or what is asked.
 import asyncio
 import re
 import uuid
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,18 +77,23 @@ def not_allowed(request: Request, allowed: str) -> Refusal:
     )
 
 
+def id_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """The request's id: one from outside is taken when it is short and plain, else one is made."""
+    given = next((value for name, value in headers if name == b"x-request-id"), b"").decode("latin-1")
+    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+
+
 def request_of(scope: Message) -> Request:
-    """The request of an ASGI scope. A request id from outside is taken when it is short and plain, else made."""
+    """The request of an ASGI scope."""
     headers = dict(scope["headers"])
     root = scope.get("root_path", "")
     path = scope["path"]
-    given = headers.get(b"x-request-id", b"").decode("latin-1")
     return Request(
         method=scope["method"],
         path=(path[len(root) :] if root and path.startswith(root) else path) or "/",
         query=scope.get("query_string", b"").decode("latin-1")[:2048],
         headers=headers,
-        id=given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex,
+        id=id_of(headers.items()),
     )
 
 

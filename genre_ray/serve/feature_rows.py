@@ -53,6 +53,10 @@ def _features_by_name(row: dict[str, Any]) -> NDArray[np.float64]:
 
 
 def _numbers(values: list[Any]) -> NDArray[np.float64]:
+    if set(map(type, values)) <= {float}:  # a row as it should be, in a tenth of the time
+        row = np.array(values, dtype=np.float64)
+        if (np.abs(row) <= _LARGEST).all():
+            return row
     for name, value in zip(FEATURE_COLUMNS, values, strict=True):
         if type(value) not in (int, float):
             raise _bad_features("not_numeric", f"{name}: {json.dumps(value)[:40]}", "numbers")

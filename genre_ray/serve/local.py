@@ -5,9 +5,12 @@ What tests, benchmarks and a plain ASGI server use; under Serve, recordings have
 
 from typing import Any
 
-from genre_ray.serve.engine import Answered, Engine
+from genre_ray.serve.admission import Together
+from genre_ray.serve.engine import TOGETHER, Answered, Engine
 from genre_ray.serve.protocol import Inquiry
 from genre_ray.serve.web import prediction_of_answer
+
+_LONGEST_S = 0.025  # that the event loop is away from refusals, health checks and the bodies of others
 
 
 class LocalBackend:
@@ -15,6 +18,7 @@ class LocalBackend:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self._together = in_place(engine)
 
     @property
     def ready(self) -> bool:
@@ -26,22 +30,22 @@ class LocalBackend:
         """Version of the engine's model."""
         return self.engine.version
 
-    @property
-    def in_turns(self) -> bool:
-        """The work is done in the event loop."""
-        return True
-
     def card(self) -> dict[str, Any]:
         """What the model is."""
         return card_of(self.engine)
 
     async def answer_figure(self, inquiry: Inquiry, request_id: str) -> Answered:
         """Decode and predict here and now."""
-        return self.engine.answer(inquiry.track, inquiry.options)
+        return await self._together(inquiry)
 
     async def answer_audio(self, inquiry: Inquiry, request_id: str) -> dict[str, Any]:
         """The same for a recording."""
         return audio_members(self.engine, inquiry)
+
+
+def in_place(engine: Engine) -> Together[Inquiry, Answered]:
+    """Figures answered in the event loop, those that wait several at once."""
+    return Together(engine.answer_many, most=TOGETHER, longest_s=_LONGEST_S)
 
 
 def audio_members(engine: Engine, inquiry: Inquiry) -> dict[str, Any]:

@@ -17,9 +17,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from genre_ray.augment import window_starts
 from genre_ray.errors import ConfigError
 from genre_ray.inference import Member, Predictor
-from genre_ray.models import Network
+from genre_ray.models import Network, kernel_ridge, svm
+from genre_ray.models.estimator import Estimator
+from genre_ray.models.kernel_ridge import KernelRidge
+from genre_ray.models.svm import Svm
+from genre_ray.schema import FIGURE_COLUMNS
 
 logger = logging.getLogger(__name__)
 
@@ -35,29 +40,43 @@ def quicken(predictor: Predictor, backend: str) -> str:
     """Let `predictor` run its members by `backend`, for `auto` by the fastest of all; the name of what was taken.
 
     On a GPU nothing changes. A way that cannot be built, or whose outputs are not those of eager torch within 1e-4 for
-    several batch sizes, is left out; ConfigError when it was asked for by name.
+    several batch sizes, is left out; ConfigError when it was asked for by name. `backend` is about networks of layers:
+    kernel machines have a way of their own, and other estimators stay as they are.
     """
     if predictor.device.type != "cpu" or backend == "eager":
         return "eager"
-    wanted = ["torchscript", "onnx"] if backend == "auto" else [backend]
-    taken = [_quickened(member, wanted) for member in predictor.members]
-    names = {name for _, name in taken}
-    if backend != "auto" and names != {backend}:
+    taken = [_quickened(member, backend) for member in predictor.members]
+    networks = [name for member, (_, name) in zip(predictor.members, taken, strict=True) if _is_layered(member.model)]
+    if backend != "auto" and set(networks) - {backend}:
         raise ConfigError(
             f"the backend {backend} cannot run this model",
             remedy="set args.backend: auto; for onnx: pip install 'genre_ray[onnx]'",
         )
     predictor.members = tuple(member for member, _ in taken)
-    logger.info("the network runs by %s", ", ".join(sorted(names)))
-    return min(names)
+    names = [name for _, name in taken]
+    logger.info("the members run by %s", ", ".join(names))
+    return min(networks or names)
 
 
-def _quickened(member: Member, wanted: list[str]) -> tuple[Member, str]:
+def _is_layered(network: Network) -> bool:
+    return not isinstance(network, Estimator)
+
+
+def _quickened(member: Member, backend: str) -> tuple[Member, str]:
+    if _is_layered(member.model):
+        wanted = ["torchscript", "onnx"] if backend == "auto" else [backend]
+    else:
+        wanted = ["arrays"] if isinstance(member.model, Svm | KernelRidge) else []
     built = {name: _built(name, member.model) for name in wanted}
     ways = {"eager": member.model} | {name: way for name, way in built.items() if way is not None}
-    asked_for = len(wanted) == 1 and wanted[0] in ways
-    best = wanted[0] if asked_for else _fastest(ways, _noise(member.model, 1))
+    asked_for = backend != "auto" and backend in ways
+    best = backend if asked_for else _fastest(ways, _noise(member.model, _windows(member)))
     return replace(member, model=ways[best]), best
+
+
+def _windows(member: Member) -> int:
+    """How many windows of one figure go through the network."""
+    return 1 if member.model.picture_shape is None else len(window_starts(FIGURE_COLUMNS, member.augment))
 
 
 def _built(name: str, eager: Network) -> Network | None:
@@ -171,9 +190,17 @@ def _onnx(eager: Network, inputs: tuple[Tensor, ...]) -> Way | None:
     return run
 
 
+def _arrays(eager: Network, inputs: tuple[Tensor, ...]) -> Way | None:
+    """A kernel machine by NumPy."""
+    assert isinstance(eager, Svm | KernelRidge)
+    answer = kernel_ridge.by_arrays(eager) if isinstance(eager, KernelRidge) else svm.by_arrays(eager)
+    return lambda features: torch.from_numpy(answer(features.numpy()))
+
+
 _BUILDERS: dict[str, Callable[[Network, tuple[Tensor, ...]], Way | None]] = {
     "torchscript": _torchscript,
     "onnx": _onnx,
+    "arrays": _arrays,
 }
 
 

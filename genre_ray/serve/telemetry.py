@@ -1,5 +1,8 @@
 """Figures about requests as Ray metrics, which its Prometheus endpoint exports. Knows nothing about HTTP."""
 
+import asyncio
+from collections import Counter as Tally
+
 from ray.util.metrics import Counter, Gauge, Histogram
 
 from genre_ray.serve.drift import Drift
@@ -7,10 +10,14 @@ from genre_ray.serve.engine import Answered, Engine
 
 _SECONDS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0]
 _DRIFT_EVERY = 64
+_FLUSH_S = 1.0
 
 
 class RayTelemetry:
-    """A Telemetry of `web` over `ray.util.metrics`; names begin with `genre_ray_`."""
+    """A Telemetry of `web` over `ray.util.metrics`; names begin with `genre_ray_`.
+
+    Counts are gathered and handed on once a second, since Ray exports them no oftener and each call has its price.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -29,23 +36,34 @@ class RayTelemetry:
             "Population stability index against the training part; above 0.25 the inputs have shifted",
             tag_keys=("of", "version"),
         )
+        self._tally: Tally[tuple[Counter, tuple[tuple[str, str], ...]]] = Tally()
 
     def finished(self, path: str, status: int, seconds: float) -> None:
         """A request was answered or refused."""
-        self._requests.inc(1, {"path": path, "status": str(status)})
+        self._count(self._requests, ("path", path), ("status", str(status)))
         self._seconds.observe(seconds, {"path": path})
 
     def answered(self, answered: Answered) -> None:
         """A figure was answered: stages, genre, and every so often the drift."""
         for stage, seconds in answered.stages.items():
             self._stages.observe(seconds, {"stage": stage})
-        prediction = answered.prediction
-        self._genres.inc(1, {"genre": prediction.label, "version": answered.version})
+        prediction, version = answered.prediction, answered.version
+        self._count(self._genres, ("genre", prediction.label), ("version", version))
         if float(prediction.probabilities.max()) < self._engine.args.unsure_below:
-            self._unsure.inc(1, {"version": answered.version})
-        if self._drift.version != answered.version:
+            self._count(self._unsure, ("version", version))
+        if self._drift.version != version:
             self._drift = Drift.of(self._engine)
         self._drift.add(answered)
         if self._drift.seen % _DRIFT_EVERY == 0:
             for of, value in self._drift.indices().items():
-                self._stability.set(value, {"of": of, "version": answered.version})
+                self._stability.set(value, {"of": of, "version": version})
+
+    def _count(self, counter: Counter, *tags: tuple[str, str]) -> None:
+        if not self._tally:
+            asyncio.get_running_loop().call_later(_FLUSH_S, self._flush)
+        self._tally[counter, tags] += 1
+
+    def _flush(self) -> None:
+        for (counter, tags), number in self._tally.items():
+            counter.inc(number, dict(tags))
+        self._tally.clear()

@@ -179,11 +179,7 @@ class WebApplication:
         )
 
     async def _predict(self, request: Request, body: bytes) -> Response:
-        if self._backend.in_turns:
-            async with self._turns:
-                answered = await self._figure(request, body)
-        else:
-            answered = await self._figure(request, body)
+        answered = await self._figure(request, body)
         members = self._members(answered, request)
         return json_response(members, {"server-timing": _server_timing(answered.stages)})
 
@@ -240,11 +236,7 @@ class WebApplication:
         try:
             if isinstance(item, Exception):
                 raise item
-            if self._backend.in_turns:
-                async with self._turns:
-                    answered = await self._answered(item, request)
-            else:
-                answered = await self._answered(item, request)
+            answered = await self._answered(item, request)
             return {"id": name} | self._prediction(answered, item.options)
         except Exception as error:
             self._log_if_ours(request, error)

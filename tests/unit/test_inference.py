@@ -7,13 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from genre_ray import checkpoint, inference
+from genre_ray import checkpoint, inference, preprocessing, scoring
 from genre_ray.calibration import temper
+from genre_ray.clips import ClipTable
+from genre_ray.config import RunConfig, parse
 from genre_ray.device import open_device
 from genre_ray.errors import ConfigError, TrackError
 from genre_ray.inference import Predictor
-from genre_ray.preprocessing import samples_of
+from genre_ray.preprocessing import Preprocessor, samples_of
 from genre_ray.schema import Clip, Track
+from genre_ray.training import fit
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +88,56 @@ def test_probabilities_are_the_mean_over_the_test_windows(predictor, fitted, tin
             window = torch.from_numpy(batch.spectrogram[..., start : start + 24])
             parts.append(fitted.model(window, torch.from_numpy(batch.features)).softmax(1).numpy())
     np.testing.assert_allclose(predictor.predict_clips(clips), np.mean(parts, axis=0), atol=1e-5)
+
+
+def test_few_windows_go_through_the_network_at_once_and_many_one_after_the_other(predictor, tiny_table, monkeypatch):
+    batch = predictor.members[0].batch(clips_of(tiny_table, range(4)))
+    sizes = []
+    hook = predictor.members[0].model.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[1])))
+    together = predictor.members[0].probabilities(batch)
+    monkeypatch.setattr(scoring, "_TOGETHER", 11)
+    apart = predictor.members[0].probabilities(batch)
+    hook.remove()
+    assert sizes == [12, 4, 4, 4]
+    np.testing.assert_allclose(together, apart, atol=1e-6)
+
+
+def test_members_that_share_a_preprocessor_share_its_work(fitted, tiny_table, tmp_path, monkeypatch):
+    other = dataclasses.replace(fitted, model=_scrambled(fitted.model))
+    path = checkpoint.save(tmp_path / "x", [fitted, other], metrics={}, data={})
+    mixture = Predictor.open(path, device="cpu")
+    calls = []
+    normalise = Preprocessor.normalise_pictures
+    monkeypatch.setattr(Preprocessor, "normalise_pictures", lambda *args: calls.append(1) or normalise(*args))
+    mixture.predict_clips(clips_of(tiny_table, range(3)))
+    assert len(calls) == 1
+
+
+def test_preprocessors_that_differ_describe_a_clip_once(labels, tmp_path, monkeypatch):
+    generator = np.random.default_rng(0)
+    clips = [
+        Clip(
+            track=f"{i}",
+            label=labels[i % 3],
+            spectrogram=generator.integers(60, 200, (1, 128, 64), dtype=np.uint8),
+            features=generator.standard_normal(57),
+        )
+        for i in range(12)
+    ]
+    table = ClipTable.from_clips(clips)
+    members = []
+    for scaling in ("standard", "quantile"):
+        run = {"inputs": {"descriptors": True, "features": {"scaling": scaling}}, "model": {"kind": "svm"}}
+        members.append(fit(parse(RunConfig, run, origin="test"), table, labels=labels, device="cpu", threads=1))
+    path = checkpoint.save(tmp_path / "x", members, metrics={}, data={})
+    mixture = Predictor.open(path, device="cpu")
+    expected = np.mean([m.probabilities(m.batch(clips)) for m in mixture.members], axis=0)
+    calls = []
+    described = inference.describe_pictures
+    for module in (inference, preprocessing):
+        monkeypatch.setattr(module, "describe_pictures", lambda pictures: calls.append(1) or described(pictures))
+    np.testing.assert_allclose(mixture.predict_clips(clips), temper(expected, mixture.temperature), atol=1e-6)
+    assert len(calls) == 1
 
 
 def test_clip_order_and_batch_size_do_not_matter(predictor, tiny_table):

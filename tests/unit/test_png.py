@@ -2,13 +2,17 @@
 
 import io
 import os
+import tracemalloc
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
+from genre_ray import png
 from genre_ray.errors import FigureError
 from genre_ray.figure import HEIGHT, WIDTH, levels_of, read_figure
 from genre_ray.magma import magma_colours
@@ -71,6 +75,76 @@ def test_pixels_are_those_of_pillow() -> None:
 )
 def test_anything_else_is_left_to_pillow(data: bytes) -> None:
     assert plain_rgba(data, width=WIDTH, height=HEIGHT) is None
+
+
+def of_rows(raw: bytes, *, chunk: int | None = None) -> bytes:
+    """A PNG of the plain kind whose packed rows are `raw`, in chunks of `chunk` bytes."""
+    packed = zlib.compress(raw)
+    step = chunk or len(packed)
+    bodies = [(b"IDAT", packed[i : i + step]) for i in range(0, len(packed), step)]
+    return joined([chunks(picture())[0], *bodies, (b"IEND", b"")])
+
+
+def filtered(kinds: NDArray[np.uint8]) -> bytes:
+    """Noise after each row's type of filter: whatever it decodes to, every decoder must say the same."""
+    rows = np.random.default_rng(2).integers(0, 256, (HEIGHT, 1 + 4 * WIDTH), dtype=np.uint8)
+    rows[:, 0] = kinds
+    return rows.tobytes()
+
+
+@pytest.mark.parametrize("kind", range(5))
+def test_each_type_of_filter_is_undone_as_pillow_does(kind: int) -> None:
+    data = of_rows(filtered(np.full(HEIGHT, kind, np.uint8)))
+    np.testing.assert_array_equal(
+        plain_rgba(data, width=WIDTH, height=HEIGHT), np.asarray(Image.open(io.BytesIO(data)))
+    )
+
+
+def test_rows_of_all_filters_in_many_chunks_are_undone_as_pillow_does() -> None:
+    data = of_rows(filtered(np.random.default_rng(5).integers(0, 5, HEIGHT).astype(np.uint8)), chunk=8192)
+    np.testing.assert_array_equal(
+        plain_rgba(data, width=WIDTH, height=HEIGHT), np.asarray(Image.open(io.BytesIO(data)))
+    )
+
+
+def test_an_unknown_filter_is_left_to_pillow() -> None:
+    assert plain_rgba(of_rows(filtered(np.full(HEIGHT, 5, np.uint8))), width=WIDTH, height=HEIGHT) is None
+
+
+def test_without_isal_the_standard_library_gives_the_same_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    quick = plain_rgba(picture(), width=WIDTH, height=HEIGHT)
+    monkeypatch.setattr(png, "inflating", zlib)
+    np.testing.assert_array_equal(plain_rgba(picture(), width=WIDTH, height=HEIGHT), quick)
+
+
+@pytest.mark.parametrize("library", ["isal", "zlib"])
+def test_a_bomb_is_unpacked_no_further_than_the_picture_needs(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if library == "zlib":
+        monkeypatch.setattr(png, "inflating", zlib)
+    data = of_rows(bytes(200 * 1024**2))
+    tracemalloc.start()
+    try:
+        assert plain_rgba(data, width=WIDTH, height=HEIGHT) is None
+        assert tracemalloc.get_traced_memory()[1] < 8 * 1024**2
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        lambda head, body, end: [head, head, body, end],
+        lambda head, body, end: [head, (b"acTL", bytes(8)), body, end],
+        lambda head, body, end: [head, (body[0], body[1] + b"more"), end],
+        lambda head, body, end: [head, (body[0], body[1][:-4] + bytes(4)), end],
+        lambda head, body, end: [head, end],
+    ],
+    ids=["two headers", "an animation", "bytes after the stream", "a wrong checksum in the stream", "no pixels"],
+)
+def test_odd_files_are_left_to_pillow(parts: Callable[..., list[tuple[bytes, bytes]]]) -> None:
+    head, body, end = chunks(of_rows(filtered(np.zeros(HEIGHT, np.uint8))))
+    assert plain_rgba(joined([head, body, end]), width=WIDTH, height=HEIGHT) is not None
+    assert plain_rgba(joined(parts(head, body, end)), width=WIDTH, height=HEIGHT) is None
 
 
 def test_one_wrong_bit_is_seen() -> None:

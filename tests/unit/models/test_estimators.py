@@ -8,9 +8,10 @@ from genre_ray import checkpoint, models
 from genre_ray.config import BoostingConfig, KernelRidgeConfig, RunConfig, SvmConfig, parse
 from genre_ray.errors import RunError
 from genre_ray.inference import Predictor
+from genre_ray.models import kernel_ridge
 from genre_ray.models.boosting import Boosting
 from genre_ray.models.kernel_ridge import KernelRidge
-from genre_ray.models.svm import Svm, _couple
+from genre_ray.models.svm import Svm, _couple, by_arrays
 from genre_ray.training import Trainer, fit
 
 
@@ -35,6 +36,19 @@ def test_the_machines_decide_as_scikit_learns(n_labels):
 
 
 @pytest.mark.parametrize("n_labels", [2, 3, 6])
+def test_the_machines_answer_alike_by_torch_and_by_arrays(n_labels):
+    features, targets, other = corpus(n_labels)
+    machine = Svm(SvmConfig(c=2.0, gamma=0.7), n_features=9, n_labels=n_labels)
+    machine.fit_vectors(features, targets, seed=0)
+    answer = by_arrays(machine)
+    for rows in (other, other[:1]):
+        expected = machine(None, torch.from_numpy(rows)).numpy()
+        found = answer(rows)
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(np.exp(found), np.exp(expected), atol=1e-5)
+
+
+@pytest.mark.parametrize("n_labels", [2, 3, 6])
 def test_boosting_answers_as_scikit_learn(n_labels):
     from sklearn.ensemble import HistGradientBoostingClassifier
 
@@ -54,6 +68,14 @@ def test_boosting_answers_as_scikit_learn(n_labels):
     for rows in (features, other):
         found = boosting(None, torch.from_numpy(rows)).softmax(dim=1).numpy()
         np.testing.assert_allclose(found, reference.predict_proba(rows), atol=1e-6)
+
+
+def test_ridge_answers_alike_by_torch_and_by_arrays():
+    features, targets, other = corpus(3)
+    machine = KernelRidge(KernelRidgeConfig(), n_features=9, n_labels=3)
+    machine.fit_vectors(features, targets, seed=0)
+    expected = machine(None, torch.from_numpy(other)).numpy()
+    np.testing.assert_allclose(kernel_ridge.by_arrays(machine)(other), expected, atol=1e-4)
 
 
 def halves(features):
@@ -106,7 +128,6 @@ def test_variants_are_learnt_from_and_no_centres():
 
 
 def test_no_more_centres_than_asked_for_whatever_the_order_of_blocks(monkeypatch):
-    from genre_ray.models import kernel_ridge
 
     features, targets, other = corpus(3, n=100)
     config = KernelRidgeConfig(centres=30)

@@ -22,7 +22,7 @@ import pytest
 from genre_ray.errors import ConfigError
 from genre_ray.schema import Track
 from genre_ray.serve import guard, tokens
-from genre_ray.serve.admission import Admission, Rates, Turns
+from genre_ray.serve.admission import Admission, Rates, Together, Turns
 from genre_ray.serve.drift import Drift, population_stability
 from genre_ray.serve.edge import Edge
 from genre_ray.serve.engine import Engine
@@ -86,6 +86,77 @@ def test_turns_are_taken_one_a_pass_of_the_loop() -> None:
     positions = [seen.index(str(i)) for i in range(3)]
     assert positions == sorted(positions)
     assert all("." in seen[a:b] for a, b in itertools.pairwise(positions))
+
+
+def together_of(seconds: float = 0.0, *, most: int = 3) -> tuple[Together[int, str], list[list[int]]]:
+    batches: list[list[int]] = []
+
+    def work(questions: list[int]) -> list[str | Exception]:
+        batches.append(questions)
+        time.sleep(seconds * len(questions))
+        return [ValueError(f"no {q}") if q < 0 else f"answer {q}" for q in questions]
+
+    return Together(work, most=most, longest_s=0.1), batches
+
+
+def test_those_who_wait_anyway_are_answered_several_at_once_in_their_order() -> None:
+    async def scene() -> list[list[int]]:
+        together, batches = together_of()
+        assert await together(0) == "answer 0"
+        together._each_s = 0.001
+        assert await asyncio.gather(*(together(i) for i in range(1, 8))) == [f"answer {i}" for i in range(1, 8)]
+        return batches
+
+    assert asyncio.run(scene()) == [[0], [1, 2, 3], [4, 5, 6], [7]]
+
+
+def test_work_that_takes_long_is_done_one_by_one_and_the_loop_goes_on_between() -> None:
+    async def scene() -> tuple[list[list[int]], int]:
+        together, batches = together_of(0.06)
+        passes = 0
+
+        async def other() -> None:
+            nonlocal passes
+            while len(batches) < 4:
+                passes += 1
+                await asyncio.sleep(0)
+
+        await asyncio.gather(other(), *(together(i) for i in range(4)))
+        return batches, passes
+
+    batches, passes = asyncio.run(scene())
+    assert batches == [[0], [1], [2], [3]]
+    assert passes >= 4
+
+
+def test_one_that_fails_and_one_that_gave_up_do_not_touch_the_others() -> None:
+    async def scene() -> tuple[list[object], list[list[int]]]:
+        together, batches = together_of()
+        together._each_s = 0.001
+        tasks = [asyncio.create_task(together(i)) for i in (1, -2, 3, 4)]
+        await asyncio.sleep(0)
+        tasks[2].cancel()
+        return await asyncio.gather(*tasks, return_exceptions=True), batches
+
+    found, batches = asyncio.run(scene())
+    assert [str(answer) for answer in found] == ["answer 1", "no -2", "", "answer 4"]
+    assert batches == [[1, -2], [4]]
+
+
+def test_work_that_breaks_is_everyones_error_and_the_next_are_answered() -> None:
+    async def scene() -> list[object]:
+        calls = iter([ZeroDivisionError("broken"), None])
+
+        def work(questions: list[int]) -> list[int | Exception]:
+            if (error := next(calls)) is not None:
+                raise error
+            return list(questions)
+
+        together: Together[int, int] = Together(work, most=2, longest_s=1.0)
+        together._each_s = 0.001
+        return await asyncio.gather(*(together(i) for i in range(4)), return_exceptions=True)
+
+    assert [str(answer) for answer in asyncio.run(scene())] == ["broken", "broken", "2", "3"]
 
 
 def test_a_key_has_its_burst_and_then_its_rate() -> None:

@@ -9,8 +9,8 @@ from genre_ray.errors import CheckpointNotFoundError, ConfigError, TrackError
 from genre_ray.inference import Predictor
 from genre_ray.schema import Clip, Track
 from genre_ray.serve import quickening
-from genre_ray.serve.engine import Engine
-from genre_ray.serve.protocol import Options
+from genre_ray.serve.engine import Answered, Engine
+from genre_ray.serve.protocol import Inquiry, Options
 from genre_ray.serve.settings import ServeArgs, UserConfig, find_checkpoint
 
 
@@ -24,6 +24,45 @@ def test_the_engine_answers_as_the_predictor_of_training_does(engine: Engine, ch
     answered = engine.answer(track, Options())
     np.testing.assert_allclose(answered.prediction.probabilities, expected.probabilities, atol=1e-5)
     assert answered.version == engine.version
+
+
+def test_several_inquiries_are_answered_as_each_alone_and_a_bad_one_is_its_own_error(
+    engine: Engine, track: Track
+) -> None:
+    other = Track(id="o", figure=track.figure, features=track.features + 1)
+    bad = Track(id="bad", figure=b"no picture", features=track.features)
+    asked = [Inquiry(track, Options()), Inquiry(bad, Options()), Inquiry(other, Options(top_k=1))]
+    asked.append(Inquiry(track, Options(explain=True)))
+    first, error, second, explained = engine.answer_many(asked)
+    assert isinstance(error, TrackError)
+    assert isinstance(first, Answered)
+    assert isinstance(second, Answered)
+    assert isinstance(explained, Answered)
+    for found, inquiry in ((first, asked[0]), (second, asked[2]), (explained, asked[3])):
+        alone = engine.answer(inquiry.track, inquiry.options)
+        np.testing.assert_allclose(found.prediction.probabilities, alone.prediction.probabilities, atol=1e-6)
+        assert (found.version, found.options, found.prediction.track) == (
+            alone.version,
+            inquiry.options,
+            inquiry.track.id,
+        )
+        assert set(found.stages) == set(alone.stages)
+        assert len(found.clips) == 1
+    assert explained.explanation is not None
+
+
+def test_several_inquiries_have_one_model_though_another_takes_over_meanwhile(
+    engine: Engine, other_checkpoint: Path, track: Track, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version, clips = engine.version, engine._clips
+
+    def exchanged(*args: object) -> list[Clip]:
+        engine.reconfigure(UserConfig(checkpoint=str(other_checkpoint)), default=engine.checkpoint)
+        return clips(*args)
+
+    monkeypatch.setattr(engine, "_clips", exchanged)
+    answers = engine.answer_many([Inquiry(track, Options())] * 2)
+    assert [answer.version for answer in answers] == [version, version] != [engine.version] * 2
 
 
 def test_a_good_checkpoint_takes_over(engine: Engine, other_checkpoint: Path, track: Track) -> None:
@@ -107,6 +146,27 @@ def test_another_backend_gives_the_probabilities_of_eager_torch(backend: str, ch
     quick = Predictor.open(checkpoint, device="cpu", threads=1)
     assert quickening.quicken(quick, backend) == backend
     np.testing.assert_allclose(quick.predict(track).probabilities, eager.predict(track).probabilities, atol=1e-5)
+
+
+def test_a_mixture_with_a_support_vector_machine_takes_a_backend_for_its_networks(track: Track) -> None:
+    """The shipped checkpoint holds a machine, which neither TorchScript nor ONNX can run."""
+    path = find_checkpoint(ServeArgs(results="nowhere"))
+    eager = Predictor.open(path, device="cpu", threads=1)
+    quick = Predictor.open(path, device="cpu", threads=1)
+    assert quickening.quicken(quick, "torchscript") == "torchscript"
+    changed = [new.model is not old.model for new, old in zip(quick.members, eager.members, strict=True)]
+    assert all(changed)
+    np.testing.assert_allclose(quick.predict(track).probabilities, eager.predict(track).probabilities, atol=1e-5)
+
+
+def test_the_warm_up_of_figures_answers_as_many_at_once_as_ever_are(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer, seen = engine.answer_many, []
+    monkeypatch.setattr(engine, "answer_many", lambda asked: seen.append(answer(asked)))
+    engine.warm_figure()
+    assert [len(answers) for answers in seen] == [1, 2, 3, 4]
+    assert all(isinstance(answered, Answered) for answers in seen for answered in answers)
 
 
 def test_a_backend_that_disagrees_is_not_used(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
