@@ -118,8 +118,7 @@ def _resources() -> dict[str, float]:
 
 
 def _dataset(shards: Sequence[Shard], work: Work, store: Store, run: str, actors: Actors | None) -> Any:
-    # A block a shard, a task a block. `from_arrow` would start a task for each block only to look at its schema.
-    dataset: Any = ray.data.from_blocks([_block(shard) for shard in shards])
+    dataset: Any = ray.data.from_arrow([_block(shard) for shard in shards])  # a block a shard, a task a block
     context = dataset.context
     context.enable_progress_bars = False
     context.print_on_execution_start = False
