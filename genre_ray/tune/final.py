@@ -210,7 +210,7 @@ def _write_reports(
         metric=config.search.metric,
         mode="min" if config.search.metric == "loss" else "max",
         summary={
-            "winner": f"trial {winner.trial}",
+            "winner": f"trial {winner.trial}" if winner.trials == 1 else f"{winner.name} of {winner.trials} trials",
             "test accuracy": round(winner.combined.scores.accuracy, 4),
             "test macro F1": round(winner.combined.scores.macro_f1, 4),
             "protocol": winner.combined.leaks,
