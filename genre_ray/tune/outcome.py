@@ -41,6 +41,10 @@ class Entry:
         if self.answered is None:
             return "No probability was found from which on few enough held-out tracks are called wrong."
         share, right = self.answered
+        if self.unsure_below == 0.0:
+            return f"No answer is unsure: few enough held-out tracks are called wrong. Test part: {right:.3f} right."
+        if share == 0.0:
+            return f"Unsure below {self.unsure_below:.3f}: no test track is answered."
         return f"Unsure below {self.unsure_below:.3f}: {share:.0%} of the test tracks are answered, {right:.3f} right."
 
 
