@@ -44,7 +44,15 @@ def _members(manifest: Mapping[str, Any]) -> str:
     count = len(manifest["members"])
     mean = f"The mean of {count} models' probabilities" if count > 1 else "One model's probabilities"
     sure = f"made as sure as held-out tracks ask for (temperature {manifest['temperature']:.3f})"
-    return f"{mean}, {sure}.\n\n" + "\n".join(lines)
+    return f"{mean}, {sure}.{_threshold(manifest)}\n\n" + "\n".join(lines)
+
+
+def _threshold(manifest: Mapping[str, Any]) -> str:
+    if "unsure_below" not in manifest:
+        return ""
+    most = (manifest.get("notes") or {}).get("most_wrong")
+    learnt = f" from there on at most {most:.0%} of held-out tracks were called wrong." if most else ""
+    return f" Answers whose top probability is below {manifest['unsure_below']:.3f} are marked unsure:{learnt}"
 
 
 def _data(data: Mapping[str, Any], notes: Mapping[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """A checkpoint: a directory with one or more fitted networks and all that is needed to use them; no pickle.
 
-    manifest.json           format, version, labels, inputs, members, temperature, history, metrics, data, packages
+    manifest.json           format, version, labels, inputs, members, temperature, unsure_below, history, metrics, ...
     preprocessors.json      the fitted scaling, once for members that share it
     weights-N.safetensors   the weights of member N
     README.md               the model card, for people
@@ -28,6 +28,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from genre_ray import models
+from genre_ray.abstention import UNSURE_BELOW
 from genre_ray.artefact import read_directory, write_directory
 from genre_ray.card import card
 from genre_ray.config import InputConfig, RunConfig, parse
@@ -54,6 +55,7 @@ class Checkpoint:
     members: tuple[Fitted, ...]
     weights: tuple[float, ...]
     temperature: float
+    unsure_below: float
     manifest: dict[str, Any]
 
 
@@ -63,6 +65,7 @@ def save(
     *,
     weights: Sequence[float] | None = None,
     temperature: float = 1.0,
+    unsure_below: float | None = None,
     metrics: dict[str, Any],
     data: dict[str, Any],
     notes: dict[str, Any] | None = None,
@@ -71,9 +74,10 @@ def save(
     """Write the checkpoint, whole or not at all, and return `path` (a URI such as s3://bucket/key will do).
 
     `weights` are the shares of the members in the mean, equal when None; `temperature` divides the logarithm of that
-    mean (see `genre_ray.inference`). `data` names corpus, fingerprint, protocol, leaks and tracks. `half` stores
-    matrices as float16, which halves the size. CheckpointError when members do not fit together or a weight is not
-    finite.
+    mean (see `genre_ray.inference`). `unsure_below` is the top probability that an answer needs to be gone by (see
+    `genre_ray.abstention`); None where none was learnt. `data` names corpus, fingerprint, protocol, leaks and tracks.
+    `half` stores matrices as float16, which halves the size. CheckpointError when members do not fit
+    together or a weight is not finite.
     """
     shares = _shares(members, weights)
     inputs = _common_inputs(members)
@@ -89,7 +93,7 @@ def save(
             _describe(member, i, share, distinct.index(state))
             for i, (member, share, state) in enumerate(zip(members, shares, states, strict=True))
         ],
-    }
+    } | ({} if unsure_below is None else {"unsure_below": unsure_below})
     manifest = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -175,6 +179,7 @@ def _restore(path: str | Path, manifest: dict[str, Any], files: dict[str, bytes]
         members=members,
         weights=tuple(float(described["weight"]) for described in manifest["members"]),
         temperature=float(manifest["temperature"]),
+        unsure_below=float(manifest.get("unsure_below", UNSURE_BELOW)),
         manifest=manifest,
     )
 

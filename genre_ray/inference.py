@@ -104,6 +104,7 @@ class Predictor:
         self.inputs: InputConfig = checkpoint.inputs
         self.manifest: dict[str, Any] = checkpoint.manifest
         self.temperature = checkpoint.temperature
+        self.unsure_below = checkpoint.unsure_below
         self.members = tuple(Member.of(member, self.device) for member in checkpoint.members)
         self.weights = checkpoint.weights
 
@@ -227,6 +228,7 @@ class Predictor:
             clips=tuple(
                 ClipPrediction(start_s=start, probabilities=row) for start, row in zip(starts, clips, strict=True)
             ),
+            unsure_below=self.unsure_below,
         )
 
 

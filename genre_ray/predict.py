@@ -35,6 +35,7 @@ def predict_catalog(
     out: str | Path,
     *,
     embedding: bool = False,
+    unsure_below: float | None = None,
     resume: bool = True,
     concurrency: int | None = None,
     device: str = "auto",
@@ -43,8 +44,9 @@ def predict_catalog(
 ) -> Tabulated:
     """Predict every track of `sources` and write `out`, a Parquet file with a row for each, in their order.
 
-    Columns: `track`, `path`, `label` (the top genre), `score` (its probability), `clips`, `p_<genre>` for each genre,
-    `embedding` on request, and `error_kind` and `error` for a track that could not be used. `concurrency` is the
+    Columns: `track`, `path`, `label` (the top genre), `score` (its probability), `unsure` (whether that is below
+    `unsure_below`; None is the checkpoint's own threshold), `clips`, `p_<genre>` for each genre, `embedding` on
+    request, and `error_kind` and `error` for a track that could not be used. `concurrency` is the
     number of actors, each with one CPU and thread and its share of the GPUs; None is one for each CPU that is there
     now, so name it where the cluster has yet to grow. An interrupted run goes on where it was, unless `resume` is off;
     nothing is done where `out` is already the answer. The checkpoint travels to the workers: only this process must
@@ -52,9 +54,11 @@ def predict_catalog(
     """
     tracks = tracks_of(sources)
     opened = open_checkpoint(checkpoint)
+    threshold = opened.unsure_below if unsure_below is None else unsure_below
     work = PredictionRows(
         labels=opened.labels,
         embedding=embedding,
+        unsure_below=threshold,
         device=device,
         files=read_directory(checkpoint),
     )
@@ -62,6 +66,7 @@ def predict_catalog(
         "genre_ray.checkpoint": opened.version,
         "genre_ray.labels": ",".join(opened.labels),
         "genre_ray.embedding": str(embedding),
+        "genre_ray.unsure_below": str(threshold),
     }
 
     def actors(shards: int) -> Actors:
@@ -87,6 +92,7 @@ class PredictionRows:
 
     labels: tuple[str, ...]
     embedding: bool
+    unsure_below: float
     device: str
     files: Mapping[str, bytes] = field(repr=False)
 
@@ -130,6 +136,7 @@ class PredictionRows:
             "path": place(track.audio if track.audio is not None else track.figure),
             "label": None if top is None else self.labels[top],
             "score": found,
+            "unsure": None if found is None else found < self.unsure_below,
             "clips": clips,
         }
         for i, label in enumerate(self.labels):
@@ -140,6 +147,10 @@ class PredictionRows:
 
     def _schema(self) -> pa.Schema:
         columns = [("track", pa.string()), ("path", pa.string()), ("label", pa.string()), ("score", pa.float32())]
-        columns += [("clips", pa.int32()), *((f"p_{label}", pa.float32()) for label in self.labels)]
+        columns += [
+            ("unsure", pa.bool_()),
+            ("clips", pa.int32()),
+            *((f"p_{label}", pa.float32()) for label in self.labels),
+        ]
         columns += [("embedding", pa.list_(pa.float32()))] if self.embedding else []
         return pa.schema([*columns, ("error_kind", pa.string()), ("error", pa.string())])

@@ -14,7 +14,8 @@ _LINE_EVERY_S = 15.0
 class Progress:
     """Writes `verb done/total noun, rate, time left, failures` to a stream; a context manager that ends its line.
 
-    `total` counts all, `done` those that need no work any more; the rate is over the work of this run alone.
+    `total` counts all, `done` those that need no work any more; the rate is over the work of this run alone. The time
+    left goes by what came after the first report, which waits for whatever is started or compiled once.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Progress:
         self._terminal = self._stream.isatty()
         self._clock = clock
         self._started = clock()
+        self._first: tuple[float, int] | None = None
         self._next = self._started + (0.0 if self._terminal else _FIRST_LINE_S)
         self._width = 0
 
@@ -55,6 +57,7 @@ class Progress:
         """`count` more are finished, `failed` of them without success."""
         self._done += count
         self._failed += failed
+        self._first = self._first or (self._clock(), self._done)
         if self._shown and self._clock() >= self._next:
             self._write()
             self._next = self._clock() + (_REDRAW_S if self._terminal else _LINE_EVERY_S)
@@ -67,13 +70,22 @@ class Progress:
         parts = [f"{self._verb} {self._done}/{self._total} {self._noun}"]
         if rate:
             parts.append(f"{rate:.0f}/s" if rate >= 10 else f"{rate:.1f}/s")
-        if rate and self._done < self._total:
-            parts.append(f"{duration((self._total - self._done) / rate)} left")
+        left = self._left_s()
+        if left is not None:
+            parts.append(f"{duration(left)} left")
         else:
             parts.append(duration(elapsed))
         if self._failed:
             parts.append(f"{self._failed} failed")
         return ", ".join(parts)
+
+    def _left_s(self) -> float | None:
+        """Seconds to the end at the pace since the first report; None while nothing can be said, and at the end."""
+        if self._first is None or self._done >= self._total:
+            return None
+        at, done = self._first
+        since = self._done - done
+        return (self._total - self._done) * (self._clock() - at) / since if since else None
 
     def _write(self, *, final: bool = False) -> None:
         text = self.line()

@@ -140,6 +140,13 @@ class Prediction:
     labels: tuple[str, ...]
     probabilities: NDArray[np.float32] = field(compare=False)
     clips: tuple[ClipPrediction, ...] = ()
+    unsure_below: float = 0.0
+    """The model's own threshold: of answers from it on, few enough were wrong on held-out tracks."""
+
+    @property
+    def unsure(self) -> bool:
+        """Whether even the most probable genre is too improbable to go by."""
+        return float(np.max(self.probabilities)) < self.unsure_below
 
     @property
     def label(self) -> str:

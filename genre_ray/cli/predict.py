@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 NAME = "predict"
 SUMMARY = "the genres of songs"
 DESCRIPTION = """Predict the genres of audio files, or of GTZAN figures together with their feature rows. A file that
-cannot be read is named on the error output and passed over; exit status 1 tells that there were some.
+cannot be read is named on the error output and passed over; exit status 1 tells that there were some. Answers whose
+top probability is below the threshold that the checkpoint has learnt are marked unsure.
 Without --checkpoint, the newest results/*/best is used, or the one that ships with the package.
 With --output FILE.parquet (a path or URI) any number of tracks is predicted in parallel with Ray, and an interrupted
 run goes on where it was."""
@@ -38,6 +39,9 @@ def add_options(options: argparse.ArgumentParser) -> None:
         "files", nargs="+", metavar="FILE", help="audio files, PNG figures, folders, tables (.csv, .parquet) or URIs"
     )
     options.add_argument("--checkpoint", help="checkpoint directory or URI")
+    options.add_argument(
+        "--unsure-below", type=float, metavar="P", help="answers of a lower top probability are unsure"
+    )
     options.add_argument("--features", type=Path, metavar="CSV", help="feature rows of the figures, by file name")
     options.add_argument("--top", type=int, default=3, metavar="N", help="genres to show (default: 3)")
     options.add_argument("--format", choices=("table", "csv", "jsonl"), default="table", help="default: table")
@@ -62,6 +66,8 @@ def run(options: argparse.Namespace) -> int:
     from genre_ray.inference import Predictor  # after the files are found: importing torch takes seconds
 
     predictor = Predictor.open(checkpoint, device=options.device)
+    if options.unsure_below is not None:
+        predictor.unsure_below = options.unsure_below
     passed_over = 0
     with opened(options.output) as stream:
         writer = _Writer(stream, options, predictor.labels, predictor.version)
@@ -82,7 +88,14 @@ def _to_parquet(tracks: list["Track"], checkpoint: str, options: argparse.Namesp
     from genre_ray.predict import predict_catalog
 
     with connect(options.address):
-        done = predict_catalog(tracks, checkpoint, options.output, embedding=options.embedding, device=options.device)
+        done = predict_catalog(
+            tracks,
+            checkpoint,
+            options.output,
+            embedding=options.embedding,
+            device=options.device,
+            unsure_below=options.unsure_below,
+        )
     print(done.describe())
     return 1 if done.failed else 0
 
@@ -125,24 +138,25 @@ class _Writer:
         self._stream, self._options, self._version = stream, options, version
         self._csv = csv.writer(stream, lineterminator="\n") if options.format == "csv" else None
         if self._csv is not None:
-            self._csv.writerow(("file", "genre", *labels, "model"))
+            self._csv.writerow(("file", "genre", *labels, "unsure", "model"))
 
     def write(self, answer: "Prediction") -> None:
         """One answer."""
         if self._csv is not None:
             shares = (f"{p:.6f}" for p in answer.probabilities)
-            self._csv.writerow((answer.track, answer.label, *shares, self._version))
+            self._csv.writerow((answer.track, answer.label, *shares, answer.unsure, self._version))
         elif self._options.format == "jsonl":
             self._stream.write(json.dumps(self._plain(answer), ensure_ascii=False) + "\n")
         else:
             order = answer.probabilities.argsort()[::-1][: self._options.top]
             shown = "  ".join(f"{answer.labels[i]:<10} {answer.probabilities[i]:5.1%}" for i in order)
-            self._stream.write(f"{answer.track}: {shown}\n")
+            self._stream.write(f"{answer.track}: {shown}{'  unsure' if answer.unsure else ''}\n")
         self._stream.flush()
 
     def _plain(self, answer: "Prediction") -> dict[str, Any]:
         named = {label: round(float(p), 6) for label, p in zip(answer.labels, answer.probabilities, strict=True)}
-        plain: dict[str, Any] = {"file": answer.track, "genre": answer.label, "probabilities": named}
+        plain: dict[str, Any] = {"file": answer.track, "genre": answer.label, "unsure": answer.unsure}
+        plain["probabilities"] = named
         if self._options.clips:
             plain["clips"] = [
                 {"start_s": round(clip.start_s, 3), "probabilities": [round(float(p), 6) for p in clip.probabilities]}

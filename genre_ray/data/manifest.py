@@ -41,7 +41,9 @@ def read_manifest(manifest: str | Path, log: FaultLog, *, listed: Mapping[str, F
             log.add("missing-audio", f"line {number}", "no path, no figure and no id", action="left out")
             continue
         if key in seen:
-            log.add("duplicate-id", key, f"a second row in line {number}", action="kept, with the first of them")
+            first = drafts.at(key, None).label
+            other = f", as {cell['label']!r} instead of {first!r}" if cell["label"] != first else ""
+            log.add("duplicate-id", key, f"a second row in line {number}{other}", action="kept, with the first of them")
             continue
         seen[key] = place
         draft = drafts.at(key, cell["label"])

@@ -11,7 +11,7 @@ from html import escape
 WIDTH, HEIGHT = 400.0, 250.0
 """The drawing's own units; the page scales it to its column."""
 
-LEFT, RIGHT, TOP, BOTTOM = 44.0, 10.0, 10.0, 40.0
+LEFT, RIGHT, TOP, BOTTOM = 54.0, 10.0, 10.0, 40.0
 """Margins around the plot area."""
 
 _MANTISSAS = (1.0, 2.0, 2.5, 5.0, 10.0)

@@ -33,6 +33,9 @@ _STATES = {
     "diverged": ("bad", "diverged"),
     "failed": ("bad", "failed"),
 }
+_CUT_OFF = "cut off"
+"""A trial that was running when the search's budget was spent, or when it was interrupted."""
+
 _UNSCORED = ("diverged", "failed")  # their score is a penalty, not a measurement
 _MAX_CATEGORIES = 12
 
@@ -43,11 +46,13 @@ def write_search_report(
     """Write the report of a search and return the page's path; `path` as in `write_report`.
 
     `trials` has one row a trial, in the order in which they began: `trial_id`, `state` (complete, pruned, diverged,
-    failed, ...), `score`, `epochs`, `seconds`, a `config.<parameter>` each, empty where it does not apply, and
+    failed, running), `score`, `epochs`, `seconds`, a `config.<parameter>` each, empty where it does not apply, and
     optionally `start_s` (seconds since the search began), which gives the time line. `mode` is "max" or "min".
     `summary` are facts to show; mappings in it are folded.
     """
     rows: list[dict[str, Any]] = [{str(k): _plain(v) for k, v in row.items()} for row in trials.to_dict("records")]
+    for row in rows:
+        row["state"] = _CUT_OFF if row["state"] == "running" else row["state"]
     parameters = [str(column) for column in trials.columns if str(column).startswith(_PREFIX)]
     best = _best(rows, mode)
     plots = [_parameter_chart(rows, column, metric) for column in parameters]
@@ -154,6 +159,7 @@ def _progress_section(rows: Sequence[Mapping[str, Any]], metric: str, mode: str)
 
 def _time_figure(rows: Sequence[Mapping[str, Any]]) -> str:
     """Lanes of trials that ran side by side; without start times, seconds per trial."""
+    rows = [row for row in rows if row["state"] != _CUT_OFF]  # nobody noted when it ended
     if rows and all(row.get("start_s") is not None for row in rows):
         ends: list[float] = []
         spans = []
@@ -218,7 +224,9 @@ def _trials_table(
             Cell(f'<span class="badge {kind}">{text(said)}</span>', said),
             _value_cell(row["score"] if row["state"] not in _UNSCORED else None, 4),
             _value_cell(row["epochs"]),
-            Cell(text(duration(float(row["seconds"] or 0))), float(row["seconds"] or 0), "number"),
+            Cell(
+                text(duration(float(row["seconds"] or 0))) if row["seconds"] else "–", row["seconds"] or 0.0, "number"
+            ),
         ]
         body.append(line + [_value_cell(row.get(column)) for column in parameters])
     head = ["trial", "state", metric, "epochs", "time", *(column.removeprefix(_PREFIX) for column in parameters)]

@@ -13,7 +13,7 @@ from genre_ray.serve.protocol import Options
 
 
 def prediction_members(
-    prediction: Prediction, options: Options, *, unsure_below: float, tag_threshold: float | None = None
+    prediction: Prediction, options: Options, *, tag_threshold: float | None = None
 ) -> dict[str, Any]:
     """`label`, `score`, `unsure`, `predictions` (best first, cut by the options) and all `probabilities`."""
     exact = prediction.probabilities.tolist()
@@ -22,7 +22,7 @@ def prediction_members(
     return {
         "label": prediction.labels[best],
         "score": scores[best],
-        "unsure": scores[best] < unsure_below,
+        "unsure": prediction.unsure,
         "predictions": _ranked(prediction.labels, exact, scores, options, tag_threshold),
         "probabilities": dict(zip(prediction.labels, scores, strict=True)),
     }

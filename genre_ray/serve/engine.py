@@ -121,7 +121,7 @@ class Engine:
             rows = predictor.predict_clips([clip for _, own in items for clip in own])
             ends = np.cumsum([len(own) for _, own in items])
             return [
-                (prediction_of(track, predictor.labels, own, part), predictor.version)
+                (prediction_of(track, predictor, own, part), predictor.version)
                 for (track, own), part in zip(items, np.split(rows, ends[:-1]), strict=True)
             ]
         except Exception as error:
@@ -228,6 +228,8 @@ class Engine:
     def _open(self, checkpoint: str) -> Predictor:
         """Open, quicken, warm, check."""
         predictor = Predictor.open(checkpoint, device=self.args.device, threads=self.args.threads)
+        if self.args.unsure_below is not None:
+            predictor.unsure_below = self.args.unsure_below
         quicken(predictor, self.args.backend)
         predictor.warm_up()
         probe = predictor.predict_clips([_probe(predictor.inputs)])
@@ -244,16 +246,17 @@ class Engine:
 def _forward(predictor: Predictor, track: str, clips: Sequence[Clip]) -> Prediction:
     """The mean over the clips, which are taken a few at a time."""
     parts = [predictor.predict_clips(clips[i : i + _CHUNK]) for i in range(0, len(clips), _CHUNK)]
-    return prediction_of(track, predictor.labels, clips, np.concatenate(parts))
+    return prediction_of(track, predictor, clips, np.concatenate(parts))
 
 
 def prediction_of(
-    track: str, labels: tuple[str, ...], clips: Sequence[Clip], probabilities: NDArray[np.float32]
+    track: str, predictor: Predictor, clips: Sequence[Clip], probabilities: NDArray[np.float32]
 ) -> Prediction:
     """The answer for a track from the probabilities (N, n_labels) of its clips: their mean, as `Predictor.predict`."""
     return Prediction(
         track=track,
-        labels=labels,
+        labels=predictor.labels,
+        unsure_below=predictor.unsure_below,
         probabilities=probabilities.mean(axis=0),
         clips=tuple(
             ClipPrediction(start_s=clip.start_s, probabilities=row)

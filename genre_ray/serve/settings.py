@@ -114,8 +114,9 @@ class ServeArgs(Config):
     """What runs the network on a CPU. `auto`: the fastest of those that are installed, measured when a replica starts,
     and only if its outputs are those of eager torch. `onnx` needs the packages onnx and onnxruntime."""
 
-    unsure_below: float = Field(0.4, ge=0.0, le=1.0)
-    """An answer whose best probability is lower is marked `unsure`."""
+    unsure_below: float | None = Field(None, ge=0.0, le=1.0)
+    """An answer whose best probability is lower is marked `unsure`. None: the checkpoint's own threshold, learnt on
+    held-out tracks."""
 
     tag_threshold: float | None = Field(None, ge=0.0, le=1.0)
     """Default of `threshold`: labels below it are left out of `predictions`. None: every label is there."""

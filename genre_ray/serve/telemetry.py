@@ -30,7 +30,7 @@ class RayTelemetry:
             "genre_ray_stage_seconds", "Decode, forward, explain", boundaries=_SECONDS, tag_keys=("stage",)
         )
         self._genres = Counter("genre_ray_answers", "Answers by genre", tag_keys=("genre", "version"))
-        self._unsure = Counter("genre_ray_unsure_answers", "Answers below unsure_below", tag_keys=("version",))
+        self._unsure = Counter("genre_ray_unsure_answers", "Answers marked unsure", tag_keys=("version",))
         self._stability = Gauge(
             "genre_ray_population_stability",
             "Population stability index against the training part; above 0.25 the inputs have shifted",
@@ -49,7 +49,7 @@ class RayTelemetry:
             self._stages.observe(seconds, {"stage": stage})
         prediction, version = answered.prediction, answered.version
         self._count(self._genres, ("genre", prediction.label), ("version", version))
-        if float(prediction.probabilities.max()) < self._engine.args.unsure_below:
+        if prediction.unsure:
             self._count(self._unsure, ("version", version))
         if self._drift.version != version:
             self._drift = Drift.of(self._engine)

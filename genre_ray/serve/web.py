@@ -265,9 +265,7 @@ class WebApplication:
 
 def prediction_of_answer(answered: Answered, options: Options, args: ServeArgs) -> dict[str, Any]:
     """The members of an answer that do not depend on the request."""
-    members = answers.prediction_members(
-        answered.prediction, options, unsure_below=args.unsure_below, tag_threshold=args.tag_threshold
-    )
+    members = answers.prediction_members(answered.prediction, options, tag_threshold=args.tag_threshold)
     if options.over_time and answered.course:
         members["over_time"] = answers.course_members(answered.course, answered.course_window_s)
     if options.explain and answered.explanation is not None:

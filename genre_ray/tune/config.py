@@ -116,6 +116,10 @@ class RefitConfig(Config):
     seeds: tuple[int, ...] = Field((42,), min_length=1)
     """One fit a seed; several become one checkpoint whose probabilities are averaged."""
 
+    most_wrong: float | None = Field(0.1, gt=0.0, lt=1.0)
+    """The checkpoint calls an answer unsure below the lowest probability from which on at most this share of the
+    held-out tracks was called wrong; None: no threshold is learnt."""
+
     mixture: int = Field(1, ge=1, le=12)
     """The checkpoint mixes up to so many trials, by shares learnt on held-out tracks; 1: the winner alone."""
 

@@ -114,11 +114,13 @@ def _entry(config: TuneConfig, corpus: Corpus, folder: Path, blend: Blend, *, be
     record: dict[str, Any] = {
         "weights": [share for _, _, share in placed],
         "temperature": blend.temperature,
+        "unsure_below": blend.unsure_below,
         "data": data_record(corpus, corpus.split.train + corpus.split.validation),
         "notes": {
             "search": config.name,
             "trials": {str(winner.trial.number): share for winner, share in blend.parts},
             "fitted_on": "train + validation",
+            "most_wrong": config.refit.most_wrong,
         },
     }
     unscored = checkpoint.save(
@@ -131,7 +133,9 @@ def _entry(config: TuneConfig, corpus: Corpus, folder: Path, blend: Blend, *, be
     )
     path = folder / BEST if best else folder / "variants" / blend.name
     checkpoint.save(path, members, metrics={"test": combined.scores.to_json(), "validation": validation}, **record)
-    return Entry(blend.name, leader.run, leader.trial.number, len(blend.parts), singles, combined, path)
+    return Entry(
+        blend.name, leader.run, leader.trial.number, len(blend.parts), singles, combined, path, blend.unsure_below
+    )
 
 
 def _name(blend: Blend, fits: int) -> str:
@@ -171,13 +175,15 @@ def _notes(entry: Entry) -> list[str]:
     curves = (
         "The curves are those of the winning trial, trained on the training part and watched on the validation part."
     )
+    sure = f"{entry.answered_text()} The threshold was learnt on held-out tracks."
     if len(entry.singles) == 1:
-        return [curves]
+        return [curves, sure]
     together = entry.combined.scores
     return [
         curves,
         f"The checkpoint averages the probabilities of all {len(entry.singles)} fits: accuracy {together.accuracy:.3f},"
         f" macro F1 {together.macro_f1:.3f}, ECE {together.ece:.3f} (temperature fitted on held-out tracks).",
+        sure,
     ]
 
 
@@ -204,7 +210,7 @@ def _write_reports(
         metric=config.search.metric,
         mode="min" if config.search.metric == "loss" else "max",
         summary={
-            "winner": f"trial {winner.trial}",
+            "winner": f"trial {winner.trial}" if winner.trials == 1 else f"{winner.name} of {winner.trials} trials",
             "test accuracy": round(winner.combined.scores.accuracy, 4),
             "test macro F1": round(winner.combined.scores.macro_f1, 4),
             "protocol": winner.combined.leaks,

@@ -14,7 +14,8 @@ BEST = "best"
 class Entry:
     """What was fitted again and scored: each fit alone, and all of them as one checkpoint.
 
-    `run` and `trial` are of the trial with the largest share, `trials` counts those that are mixed.
+    `run` and `trial` are of the trial with the largest share, `trials` counts those that are mixed. Answers of a top
+    probability below `unsure_below` are marked unsure; None: no threshold was learnt.
     """
 
     name: str
@@ -24,6 +25,27 @@ class Entry:
     singles: tuple[RunResult, ...]
     combined: RunResult
     path: Path
+    unsure_below: float | None
+
+    @property
+    def answered(self) -> tuple[float, float] | None:
+        """The share of the test tracks that are answered surely, and the share of these that are right."""
+        if self.unsure_below is None:
+            return None
+        sure = self.combined.probabilities.max(axis=1) >= self.unsure_below
+        right = self.combined.probabilities.argmax(axis=1) == self.combined.targets
+        return float(sure.mean()), float(right[sure].mean()) if sure.any() else 0.0
+
+    def answered_text(self) -> str:
+        """The same as a sentence."""
+        if self.answered is None:
+            return "No probability was found from which on few enough held-out tracks are called wrong."
+        share, right = self.answered
+        if self.unsure_below == 0.0:
+            return f"No answer is unsure: few enough held-out tracks are called wrong. Test part: {right:.3f} right."
+        if share == 0.0:
+            return f"Unsure below {self.unsure_below:.3f}: no test track is answered."
+        return f"Unsure below {self.unsure_below:.3f}: {share:.0%} of the test tracks are answered, {right:.3f} right."
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +71,7 @@ class Outcome:
                     f"  macro F1 {result.scores.macro_f1:.3f}  ECE {result.scores.ece:.3f}"
                 )
         lines += [
+            f"  {self.entries[0].answered_text()}",
             f"checkpoint  {self.best}",
             f"report      {self.folder / 'report.html'}",
             f"trials      {self.folder / 'search.html'}",

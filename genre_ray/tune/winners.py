@@ -15,10 +15,11 @@ import optuna
 from numpy.typing import NDArray
 
 from genre_ray import checkpoint
-from genre_ray.calibration import fit_temperature
+from genre_ray.abstention import least_sure
+from genre_ray.calibration import fit_temperature, temper
 from genre_ray.config import RunConfig
 from genre_ray.data.catalog import Catalog
-from genre_ray.ensembling import learn_mixture
+from genre_ray.ensembling import learn_mixture, mix
 from genre_ray.errors import GenreRayError
 from genre_ray.fitted import Fitted
 from genre_ray.inference import Predictor
@@ -52,11 +53,14 @@ class Winner:
 
 @dataclass(frozen=True, slots=True)
 class Blend:
-    """What becomes one checkpoint: winners and their shares, and the temperature that held-out tracks ask for."""
+    """What becomes one checkpoint: winners and their shares, and what held-out tracks ask for: the temperature, and the
+    probability below which an answer is unsure (None: none was learnt).
+    """
 
     name: str
     parts: tuple[tuple[Winner, float], ...]
     temperature: float
+    unsure_below: float | None
 
     @property
     def leader(self) -> Winner:
@@ -92,13 +96,13 @@ def blends(config: TuneConfig, corpus: Corpus, study: optuna.Study, folder: Path
         first.setdefault(_variant(trial), trial)
     alone = list(first.values()) if config.refit.per_variant else ranked[:1]
     winners = {trial.number: winner_of(config, corpus, folder, trial) for trial in alone}
-    found = [_alone(winners[trial.number], corpus) for trial in alone]
+    found = [_alone(config, winners[trial.number], corpus) for trial in alone]
     if config.refit.mixture == 1:
         return found
     for trial in _candidates(ranked):
         if trial.number not in winners:
             winners[trial.number] = winner_of(config, corpus, folder, trial)
-    mixed = _mixture(winners, corpus, config.refit.mixture)
+    mixed = _mixture(config, winners, corpus)
     return found if mixed is None else [mixed, *found]
 
 
@@ -117,23 +121,35 @@ def _candidates(ranked: Sequence[optuna.trial.FrozenTrial]) -> list[optuna.trial
     return found
 
 
-def _alone(winner: Winner, corpus: Corpus) -> Blend:
-    temperature = 1.0
-    if winner.tracks:
-        temperature = fit_temperature(winner.probabilities, targets_of(corpus.catalog, winner.tracks))
-    return Blend(winner.name, ((winner, 1.0),), temperature)
+def _alone(config: TuneConfig, winner: Winner, corpus: Corpus) -> Blend:
+    if not winner.tracks:
+        return Blend(winner.name, ((winner, 1.0),), 1.0, None)
+    targets = targets_of(corpus.catalog, winner.tracks)
+    temperature = fit_temperature(winner.probabilities, targets)
+    threshold = _threshold(config, temper(winner.probabilities, temperature), targets)
+    return Blend(winner.name, ((winner, 1.0),), temperature, threshold)
 
 
-def _mixture(winners: Mapping[int, Winner], corpus: Corpus, most: int) -> Blend | None:
+def _threshold(config: TuneConfig, probabilities: NDArray[np.float32], targets: NDArray[np.int64]) -> float | None:
+    most_wrong = config.refit.most_wrong
+    return None if most_wrong is None else least_sure(probabilities, targets, most_wrong=most_wrong)
+
+
+def _mixture(config: TuneConfig, winners: Mapping[int, Winner], corpus: Corpus) -> Blend | None:
     """Shares learnt from what each candidate said of tracks that it was not trained on; None for fewer than two."""
     known = {str(number): winner for number, winner in winners.items() if winner.tracks}
     if len(known) < 2:
         return None
     tracks = next(iter(known.values())).tracks
     ordered = {name: _in_order(winner, tracks) for name, winner in known.items()}
-    learnt = learn_mixture(ordered, targets_of(corpus.catalog, tracks), most=most)
+    targets = targets_of(corpus.catalog, tracks)
+    learnt = learn_mixture(ordered, targets, most=config.refit.mixture)
     parts = tuple((known[name], share) for name, share in zip(learnt.members, learnt.weights, strict=True))
-    return Blend("mixture", parts, learnt.temperature) if len(parts) > 1 else None
+    if len(parts) < 2:
+        return None
+    together = mix([ordered[name] for name in learnt.members], learnt.weights)
+    threshold = _threshold(config, temper(together, learnt.temperature), targets)
+    return Blend("mixture", parts, learnt.temperature, threshold)
 
 
 def _in_order(winner: Winner, tracks: Sequence[str]) -> NDArray[np.float32]:

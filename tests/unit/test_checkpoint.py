@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from genre_ray import checkpoint
+from genre_ray.abstention import UNSURE_BELOW
 from genre_ray.artefact import read_directory, write_directory
 from genre_ray.config import RunConfig, parse
 from genre_ray.errors import CheckpointDamagedError, CheckpointError, CheckpointFormatError
@@ -48,6 +49,16 @@ def test_everything_comes_back(saved, fitted, labels):
     assert opened.manifest["notes"] == {"from": "test"}
     assert opened.manifest["packages"]["torch"] == torch.__version__
     assert len(opened.manifest["feature_columns"]) == 57
+
+
+def test_the_threshold_of_unsure_answers_travels_with_the_weights_and_has_a_default(saved, fitted, tmp_path):
+    plain = checkpoint.open_checkpoint(saved)
+    taught = checkpoint.open_checkpoint(
+        checkpoint.save(tmp_path / "taught", [fitted], unsure_below=0.625, metrics={}, data={})
+    )
+    assert (plain.unsure_below, taught.unsure_below) == (UNSURE_BELOW, 0.625)
+    assert taught.version != plain.version
+    assert "unsure" in (tmp_path / "taught" / "README.md").read_text(encoding="utf-8")
 
 
 def test_only_safetensors_json_and_the_card_are_written(saved):

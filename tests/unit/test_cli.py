@@ -219,12 +219,25 @@ def test_predict_writes_a_table_csv_and_json_of_the_same_probabilities(
     _, lines, _ = call(capsys, "predict", sound, "--checkpoint", trained, "--format", "jsonl", "--clips")
     answer = json.loads(lines)
     head, row = (line.split(",") for line in rows.splitlines())
-    assert head == ["file", "genre", *GENRES, "model"]
+    assert head == ["file", "genre", *GENRES, "unsure", "model"]
     assert row[1] == answer["genre"] == max(answer["probabilities"], key=answer["probabilities"].get)
     assert [float(p) for p in row[2:4]] == [answer["probabilities"][genre] for genre in GENRES]
     assert table.startswith(f"{sound}: {answer['genre']}")
     assert answer["model"] == checkpoint.version_of(trained)
     assert answer["clips"][0]["start_s"] == 0
+
+
+def test_predict_marks_answers_below_the_threshold_that_is_asked_for(
+    capsys: pytest.CaptureFixture[str], sound: Path, trained: Path
+) -> None:
+    for threshold, unsure in ((0.0, False), (1.1, True)):
+        asked = ("predict", sound, "--checkpoint", trained, "--unsure-below", threshold)
+        _, table, _ = call(capsys, *asked)
+        _, rows, _ = call(capsys, *asked, "--format", "csv")
+        _, lines, _ = call(capsys, *asked, "--format", "jsonl")
+        assert table.rstrip().endswith("unsure") == unsure
+        assert rows.splitlines()[1].split(",")[-2] == str(unsure)
+        assert json.loads(lines)["unsure"] == unsure
 
 
 def test_predict_without_a_checkpoint_says_how_to_make_one(

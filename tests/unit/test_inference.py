@@ -149,6 +149,14 @@ def test_clip_order_and_batch_size_do_not_matter(predictor, tiny_table):
     np.testing.assert_allclose(alone, together, atol=1e-5)
 
 
+@pytest.mark.parametrize(("threshold", "unsure"), [(0.0, False), (1.0, True)])
+def test_an_answer_is_unsure_below_the_threshold_of_the_checkpoint(fitted, tiny_table, tmp_path, threshold, unsure):
+    path = checkpoint.save(tmp_path / "x", [fitted], unsure_below=threshold, metrics={}, data={})
+    predictor = Predictor.open(path, device="cpu")
+    rows = predictor.predict_clips(clips_of(tiny_table, range(2)))
+    assert predictor._prediction("alpha.00000", [0.0, 30.0], rows).unsure is unsure
+
+
 def test_no_clips_give_no_rows(predictor):
     assert predictor.predict_clips([]).shape == (0, 3)
 

@@ -22,9 +22,22 @@ class Terminal(io.StringIO):
 def test_rate_and_time_left_count_only_what_this_run_did() -> None:
     clock = Clock()
     progress = Progress("preparing", total=100, done=40, stream=io.StringIO(), clock=clock)
+    clock.now = 1.0
+    progress.advance(10)
     clock.now = 2.0
-    progress.advance(20, failed=1)
+    progress.advance(10, failed=1)
     assert progress.line() == "preparing 60/100 tracks, 10/s, 4.0 s left, 1 failed"
+
+
+def test_what_the_first_tracks_wait_for_is_not_expected_of_the_others() -> None:
+    clock = Clock()
+    progress = Progress("preparing", total=160, stream=io.StringIO(), clock=clock)
+    clock.now = 75.0  # loops are compiled, the network is reached for the first time
+    progress.advance(10)
+    assert progress.line() == "preparing 10/160 tracks, 0.1/s, 1 min 15 s"
+    clock.now = 77.0
+    progress.advance(20)
+    assert progress.line() == "preparing 30/160 tracks, 0.4/s, 13 s left"
 
 
 def test_nothing_is_divided_by_zero_before_the_first_track() -> None:

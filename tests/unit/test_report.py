@@ -297,3 +297,22 @@ def test_a_search_without_a_scored_trial_still_reports(tmp_path: Path) -> None:
     outline, facts = search_report(tmp_path, make_trials()[4:])
     assert facts["best"] is None
     assert "None was scored" in outline.text
+
+
+def test_a_trial_that_the_budget_ended_is_not_called_running_and_is_no_sliver_on_the_time_line(tmp_path: Path) -> None:
+    trials = make_trials(start_s=[0.0, 0.0, 10.1, 20.1, 22.2])
+    trials.loc[4, ["state", "seconds"]] = ["running", None]
+    outline, facts = search_report(tmp_path, trials)
+    assert "cut off" in outline.text
+    assert "running" not in outline.text
+    assert facts["trials"][4]["state"] == "cut off"
+    assert sum(tag == "rect" and str(attrs.get("class")).startswith("span") for tag, attrs in outline.tags) == 4
+
+
+def test_tick_texts_do_not_run_into_the_name_of_the_axis() -> None:
+    y = axes.y_axis(0.755, 0.78)
+    drawn = axes.frame(axes.x_axis(0, 1), y, x_label="x", y_label="macro_f1")
+    ends = [float(x) for x in re.findall(r'class="tick" x="([0-9.]+)"[^>]*text-anchor="end"', drawn)]
+    longest = max(len(text) for _, text in y.ticks())
+    assert longest == len("0.775")
+    assert min(ends) - longest * 6.0 > 11 + 4  # letters of 11 are some 6 wide; the name is centred at 11

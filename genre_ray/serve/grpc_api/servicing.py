@@ -65,7 +65,8 @@ class Servicing:
             answered = await self._backend.answer_figure(Inquiry(track, options), track.id)
             best = ranked(answered.prediction, options, tag_threshold=self._args.tag_threshold)
             score = float(np.max(answered.prediction.probabilities))
-            return self._reply(answered.prediction.label, score, best, answered.version, track.id)
+            unsure = answered.prediction.unsure
+            return self._reply(answered.prediction.label, score, unsure, best, answered.version, track.id)
         except Exception as error:
             raise self._refused(error, context) from error
 
@@ -76,7 +77,8 @@ class Servicing:
             track = Track(id="grpc", audio=check_audio(request.audio, self._args.limits))
             options = options_from({"top_k": request.top_k or None, "clip_s": request.clip_s or None})
             members = await self._backend.answer_audio(Inquiry(track, options), track.id)
-            return self._reply(members["label"], members["score"], members["predictions"], members["version"], track.id)
+            best, unsure = members["predictions"], members["unsure"]
+            return self._reply(members["label"], members["score"], unsure, best, members["version"], track.id)
         except Exception as error:
             raise self._refused(error, context) from error
 
@@ -85,12 +87,14 @@ class Servicing:
         card = self._backend.card()
         return messages().ModelReply(name=self._args.name, version=card["version"], labels=card["labels"])
 
-    def _reply(self, label: str, score: float, best: list[dict[str, Any]], version: str, request_id: str) -> Any:
+    def _reply(
+        self, label: str, score: float, unsure: bool, best: list[dict[str, Any]], version: str, request_id: str
+    ) -> Any:
         made = messages()
         return made.PredictReply(
             label=label,
             score=score,
-            unsure=score < self._args.unsure_below,
+            unsure=unsure,
             predictions=[made.LabelScore(**row) for row in best],
             model=self._args.name,
             version=version,

@@ -9,12 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
 from optuna.trial import TrialState
 
+from genre_ray.abstention import least_sure
+from genre_ray.calibration import temper
 from genre_ray.checkpoint import open_checkpoint
+from genre_ray.data.catalog import open_catalog
 from genre_ray.data.synthesis import compose
 from genre_ray.inference import Predictor
 from genre_ray.schema import Track
@@ -41,7 +45,7 @@ SEARCH: dict[str, Any] = {
     "points": [{"variant": "flat"}, {"variant": "both"}],
     "search": {"metric": "accuracy", "trials": 4, "startup_trials": 2, "save_every_s": 0.0},
     "asha": {"grace_epochs": 2, "reduction_factor": 2},
-    "refit": {"seeds": [1, 2]},
+    "refit": {"seeds": [1, 2], "most_wrong": 0.62},
 }
 
 
@@ -93,6 +97,12 @@ def test_a_search_leaves_checkpoint_trials_reports_and_resolved_configuration(
     assert not set(best.manifest["data"]["tracks"]) & set(split["test"])
     assert best.manifest["metrics"]["test"]["n"] == len(split["test"])
     song = next((corpus / "genres_original").rglob("*.wav"))
+    validation = open_catalog(corpus).without(set(split["train"]) | set(split["test"]))
+    trial = Predictor.open(next((folder / "candidates").glob("*/fold-0")), device="cpu")
+    held_out = np.stack([trial.predict(track).probabilities for track in validation.tracks])
+    targets = np.array([best.labels.index(str(track.label)) for track in validation.tracks])
+    expected = least_sure(temper(held_out, best.temperature), targets, most_wrong=0.62)
+    assert best.manifest.get("unsure_below") == pytest.approx(expected, abs=1e-3)
     answer = Predictor.open(folder / "best").predict(Track(id="song", audio=song))
     assert answer.probabilities.sum() == pytest.approx(1.0, abs=1e-5)
 

@@ -80,7 +80,7 @@ def test_typos_in_the_job_are_found(right: str, wrong: str, said: str, filled: R
         ("route_prefix:", "route_prefx:", "applications.0.route_prefx: there is no such key"),
         ("max_replicas:", "max_replica:", "autoscaling_config.max_replica: there is no such key"),
         ("name: Figures", "name: Figure", "'Figure' is no deployment of genre_ray.serve:app"),
-        ("unsure_below: 0.4", "unsure_below: 4", "unsure_below"),
+        ("unsure_below: null", "unsure_below: 4", "unsure_below"),
         ("      port: 8000", "      prot: 8000", "http_options.prot: there is no such key"),
         (
             "name: GENRE_RAY_TOKENS\n",

@@ -75,6 +75,7 @@ def test_faults_of_rows_are_listed_and_the_other_rows_kept(corpus: Path) -> None
     found = {fault.kind: fault for fault in catalog.faults}
     assert found["missing-audio"].tracks == ("line 8", "gone")
     assert found["duplicate-id"].tracks == ("one",)
+    assert "line 6, as 'fado' instead of" in found["duplicate-id"].detail
     assert found["unknown-label"].left_out == ("elsewhere/three",)
     assert catalog.by_id["one"].label == "tango"
     assert len(catalog) == 3

@@ -65,6 +65,14 @@ def test_several_inquiries_have_one_model_though_another_takes_over_meanwhile(
     assert [answer.version for answer in answers] == [version, version] != [engine.version] * 2
 
 
+def test_the_service_goes_by_the_threshold_of_the_checkpoint_unless_its_settings_name_another(
+    engine: Engine, checkpoint: Path, track: Track
+) -> None:
+    assert engine.answer(track, Options()).prediction.unsure_below == Predictor.open(checkpoint).unsure_below
+    strict = Engine(ServeArgs(checkpoint=str(checkpoint), device="cpu", unsure_below=1.0), str(checkpoint))
+    assert strict.answer(track, Options()).prediction.unsure
+
+
 def test_a_good_checkpoint_takes_over(engine: Engine, other_checkpoint: Path, track: Track) -> None:
     before = engine.answer(track, Options())
     assert engine.reconfigure(UserConfig(checkpoint=str(other_checkpoint)), default=engine.checkpoint)
