@@ -7,7 +7,9 @@ No `from __future__ import annotations` here: Ray would then not validate the bu
 import asyncio
 import logging
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from ray import serve
@@ -19,8 +21,10 @@ from ray.serve.handle import DeploymentHandle
 from genre_ray.checkpoint import version_of
 from genre_ray.config import parse
 from genre_ray.schema import Clip, Prediction
+from genre_ray.serve.accesslog import AccessLog
 from genre_ray.serve.canary import CanaryEngine
 from genre_ray.serve.engine import Answered, Engine
+from genre_ray.serve.gate import Gate
 from genre_ray.serve.grpc_api.servicing import Servicing
 from genre_ray.serve.local import audio_members, card_of
 from genre_ray.serve.problems import Problem, Refusal, problem_of
@@ -60,10 +64,26 @@ def _http_host() -> str | None:
     return host
 
 
+def _access_log() -> AccessLog:
+    """Beside Serve's own logs."""
+    from ray._private.worker import _global_node
+
+    folder = Path(_global_node.get_logs_dir_path()) if _global_node is not None else Path.cwd()
+    return AccessLog(folder / "serve" / f"access_{serve.get_replica_context().replica_id.unique_id}.log")
+
+
+def _log_with_serve() -> None:
+    """Our own words go where Serve's go. Else they are taken for output and wait until a thousand lines are there."""
+    ours, serves = logging.getLogger("genre_ray"), logging.getLogger("ray.serve")
+    ours.handlers, ours.propagate = list(serves.handlers), False
+    ours.setLevel(serves.level or logging.INFO)
+
+
 class _Replica:
     """What both deployments share: an engine, and its exchange while requests go on."""
 
     def __init__(self, args: ServeArgs, checkpoint: str) -> None:
+        _log_with_serve()
         self._default = checkpoint
         self._engine = Engine(args, checkpoint)
 
@@ -90,18 +110,26 @@ class Recordings(_Replica):
     def __init__(self, args: ServeArgs, checkpoint: str) -> None:
         super().__init__(args, checkpoint)
         self._engine.warm_audio()
+        self._telemetry = RayTelemetry(self._engine)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="recording")
 
     async def answer(self, inquiry: Inquiry) -> dict[str, Any] | Problem:
         """The members of an answer, or the problem: an exception would cross the wire with its traceback."""
         loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._thread, audio_members, self._engine, inquiry)
+            return await loop.run_in_executor(self._thread, self._answer, inquiry, time.perf_counter())
         except Exception as error:
             problem = problem_of(error)
             if problem.status == 500:
                 logger.exception("recording %s failed", inquiry.track.id)
             return problem
+
+    def _answer(self, inquiry: Inquiry, came: float) -> dict[str, Any]:
+        waited_s = time.perf_counter() - came
+        answered = self._engine.answer(inquiry.track, inquiry.options)
+        answered.stages["queue"] = waited_s
+        self._telemetry.answered(answered)
+        return audio_members(answered, self._engine)
 
 
 @serve.deployment(max_ongoing_requests=512, max_queued_requests=64)
@@ -115,10 +143,10 @@ class Figures(_Replica):
         super().__init__(args, checkpoint)
         self._args = args
         self._canary = CanaryEngine.of(args)
-        self._tokens = tokens_from_environment()
-        self._servicing = Servicing(self, args, self._tokens, token_required=token_required)
-        self._token_required = token_required
-        self._recordings = recordings
+        self._gate = Gate(args.security, tokens_from_environment(), token_required=token_required)
+        self._servicing = Servicing(self, args, self._gate)
+        # By reference: what Serve sends directly must be smaller than 4 MB, and a song is not.
+        self._recordings = recordings.options(_by_reference=True)
         batching = args.batching
         on_gpu = self._engine.predictor.device.type == "cuda"
         self.in_turns = not (batching.when == "always" or (batching.when == "gpu" and on_gpu))
@@ -129,9 +157,8 @@ class Figures(_Replica):
         web = WebApplication(
             self,
             self._args,
-            tokens=self._tokens,
-            token_required=self._token_required,
-            telemetry=RayTelemetry(self._engine),
+            gate=self._gate,
+            telemetry=RayTelemetry(self._engine, _access_log() if self._args.access_log else None),
             adds_request_id=False,  # Serve's own middleware does
         )
         return traced(web, service=self._args.name)

@@ -13,6 +13,7 @@ import pytest
 import uvicorn
 
 from genre_ray.serve.engine import Engine
+from genre_ray.serve.gate import Gate
 from genre_ray.serve.local import LocalBackend
 from genre_ray.serve.settings import Limits, ServeArgs
 from genre_ray.serve.tokens import Tokens
@@ -63,8 +64,7 @@ def guarded(engine: Engine) -> Iterator[Running]:
     application = WebApplication(
         LocalBackend(Engine(args, engine.checkpoint)),
         args,
-        tokens=Tokens(["a token for the page"]),
-        token_required=True,
+        gate=Gate(args.security, Tokens(["a token for the page"]), token_required=True),
     )
     server = Running(application)
     yield server

@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from genre_ray.serve.engine import Engine
+from genre_ray.serve.gate import Gate
 from genre_ray.serve.local import LocalBackend
 from genre_ray.serve.settings import Limits, Security, ServeArgs
 from genre_ray.serve.tokens import Tokens
@@ -195,7 +196,9 @@ def test_beyond_its_places_the_service_refuses_with_429_and_a_time(engine: Engin
 
 def test_without_the_token_nothing_is_answered_but_health_and_pages(engine: Engine, document: dict[str, Any]) -> None:
     application = WebApplication(
-        LocalBackend(engine), engine.args, tokens=Tokens(["correct horse battery"]), token_required=True
+        LocalBackend(engine),
+        engine.args,
+        gate=Gate(engine.args.security, Tokens(["correct horse battery"]), token_required=True),
     )
 
     async def scene() -> list[httpx.Response]:
