@@ -23,6 +23,7 @@ from genre_ray.config import parse
 from genre_ray.schema import Clip, Prediction
 from genre_ray.serve.accesslog import AccessLog
 from genre_ray.serve.canary import CanaryEngine
+from genre_ray.serve.edge import http_host
 from genre_ray.serve.engine import Answered, Engine
 from genre_ray.serve.gate import Gate
 from genre_ray.serve.grpc_api.servicing import Servicing
@@ -45,23 +46,9 @@ def app(args: ServeArgs) -> Application:
     version_of(checkpoint)
     if args.canary is not None:
         version_of(args.canary.checkpoint)
-    token_required = require_token_beyond_loopback(args.security.auth, _http_host(), tokens_from_environment())
+    token_required = require_token_beyond_loopback(args.security.auth, http_host(), tokens_from_environment())
     recordings = Recordings.bind(args, checkpoint)  # type: ignore[attr-defined]
     return Figures.bind(args, checkpoint, token_required, recordings)  # type: ignore[attr-defined, no-any-return]
-
-
-def _http_host() -> str | None:
-    """Where this Serve instance listens; None where it cannot be asked, which counts as everywhere."""
-    import ray
-    from ray.serve.context import _get_global_client
-
-    if not ray.is_initialized():
-        return "127.0.0.1"  # built for its own sake, by `validate` or a test: nothing listens
-    client = _get_global_client(raise_if_no_controller_running=False)
-    if client is None:
-        return "127.0.0.1"
-    host: str | None = ray.get(client._controller.get_http_config.remote()).host
-    return host
 
 
 def _access_log() -> AccessLog:

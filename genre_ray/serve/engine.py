@@ -29,8 +29,8 @@ logger = logging.getLogger(__name__)
 _COURSE_WINDOW_S = 10.0
 _COURSE_HOP_S = 5.0
 _CHUNK = 8
-_FEATURES_CPU_S = 0.2
-"""Processor time of a window beside its decoding, on a slow machine."""
+_FEATURES_CPU = 0.01
+"""Processor time of a second of sound beside its decoding, on a slow machine."""
 
 _WARM_SAMPLES = 12 * SAMPLE_RATE
 
@@ -169,7 +169,7 @@ class Engine:
                 remedy = "ask for longer windows (clip_s), or send less of it"
                 raise _too_dear(track, f"more than {len(clips)} windows", f"at most {limits.max_windows}", remedy)
             seconds = time.thread_time() - start
-            if seconds > limits.decode_cpu_s + _FEATURES_CPU_S * len(clips):
+            if seconds > limits.decode_cpu_s + _FEATURES_CPU * (clip.start_s + inputs.clip.duration_s):
                 remedy = "send it with one or two channels, at 48 kHz or less"
                 found = f"{len(clips)} windows in {seconds:.1f} s of processor time"
                 raise _too_dear(track, found, f"at most {limits.decode_cpu_s:g} s", remedy)

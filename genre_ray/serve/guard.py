@@ -3,7 +3,7 @@
 Serve lets HAProxy's statistics and metrics listen on all addresses, its admin socket be written by anybody, clients
 stay silent for an hour, says 500 where no server answers, refuses in HTML, and passes every request on however full the
 replicas are.
-There is no setting for that but the path of the program.
+There is no setting for that but the path of the program. What is no HTTP at all is still refused in HAProxy's own HTML.
 This file is copied there and run by itself, so it imports the standard library only. Knows nothing about genre_ray.
 """
 

@@ -47,6 +47,8 @@ class Reply:
             return f"status {self.status}: {self.body[:200]!r}"
         if b"Traceback" in self.body or b'File "' in self.body:
             return f"a traceback: {self.body[:200]!r}"
+        if self.status in (400, 408, 422) and self.body.startswith(b"<html><body><h1>4"):
+            return ""  # HAProxy's own words for what is no HTTP, which cannot be changed
         if self.status >= 400 and self.body:
             if self.headers.get("content-type") != "application/problem+json":
                 return f"status {self.status} as {self.headers.get('content-type')}: {self.body[:200]!r}"
@@ -389,7 +391,7 @@ def _features() -> Iterator[tuple[str, bytes]]:
         {"": 1.0},
         {"a" * 9000: 1},
     ):
-        yield f"columns and {list(change)[0][:20]!r}", sent(json.dumps(named | change).encode())
+        yield f"columns and {next(iter(change))[:20]!r}", sent(json.dumps(named | change).encode())
     yield "all at the edge", sent(json.dumps([1e15] * 57).encode())
     yield "all at the other edge", sent(json.dumps([-1e15] * 57).encode())
     yield "all tiny", sent(json.dumps([5e-324] * 57).encode())

@@ -308,7 +308,7 @@ def test_drift_is_seen_in_the_features_that_moved(engine: Engine, figure: bytes)
     state = engine.predictor.members[0].preprocessor.feature_state_
     assert state is not None
     generator = np.random.default_rng(0)
-    for _ in range(80):
+    for _ in range(256):
         row = generator.normal(state["mean"], state["deviation"])
         row[16] += 10 * state["deviation"][16]
         drift.add(engine.answer(Track(id="t", figure=figure, features=row), Options()))
