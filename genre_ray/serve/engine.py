@@ -29,9 +29,6 @@ logger = logging.getLogger(__name__)
 _COURSE_WINDOW_S = 10.0
 _COURSE_HOP_S = 5.0
 _CHUNK = 8
-_FEATURES_CPU = 0.01
-"""Processor time of a second of sound beside its decoding, on a slow machine."""
-
 _WARM_SAMPLES = 12 * SAMPLE_RATE
 
 
@@ -129,7 +126,7 @@ class Engine:
                 predictor,
                 clips[0],
                 int(np.argmax(prediction.probabilities)),
-                window_s=options.clip_s or predictor.inputs.clip.duration_s,
+                window_s=max(options.clip_s or 0.0, predictor.inputs.clip.duration_s),
             )
             stages["explain"] = time.perf_counter() - explained
         return Answered(
@@ -156,20 +153,20 @@ class Engine:
         inputs = inputs.model_copy(update={"clip": clip})
         if track.audio is None:
             return list(extract(track, inputs))
-        return self._recorded(track, inputs, {} if spent is None else spent)
+        return self._recorded(track, inputs, predictor.inputs.clip.duration_s, {} if spent is None else spent)
 
-    def _recorded(self, track: Track, inputs: InputConfig, spent: dict[str, float]) -> list[Clip]:
+    def _recorded(self, track: Track, inputs: InputConfig, fill_s: float, spent: dict[str, float]) -> list[Clip]:
         """The clips of a recording, of which windows and processor time are counted.
 
         Half a megabyte can hold a thousand million samples, and ten minutes are 600 windows of a second.
         """
         limits, clips, start = self.args.limits, [], time.thread_time()
-        for clip in extract(track, inputs, spent=spent):
+        for clip in extract(track, inputs, fill_s=fill_s, spent=spent):
             if len(clips) == limits.max_windows:
                 remedy = "ask for longer windows (clip_s), or send less of it"
                 raise _too_dear(track, f"more than {len(clips)} windows", f"at most {limits.max_windows}", remedy)
-            seconds = time.thread_time() - start
-            if seconds > limits.decode_cpu_s + _FEATURES_CPU * (clip.start_s + inputs.clip.duration_s):
+            seconds = time.thread_time() - start - spent["features"]
+            if seconds > limits.decode_cpu_s:
                 remedy = "send it with one or two channels, at 48 kHz or less"
                 found = f"{len(clips)} windows in {seconds:.1f} s of processor time"
                 raise _too_dear(track, found, f"at most {limits.decode_cpu_s:g} s", remedy)
