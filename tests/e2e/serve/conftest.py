@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -69,6 +70,12 @@ def guarded(engine: Engine) -> Iterator[Running]:
     server = Running(application)
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def attacks() -> SimpleNamespace:
+    """The module beside this file: the tests are no package."""
+    return SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("attacks.py"))))
 
 
 @pytest.fixture(scope="module")  # no longer: while Playwright is open, this thread has an event loop that runs
