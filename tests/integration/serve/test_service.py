@@ -99,8 +99,12 @@ def script(program: str, *arguments: str) -> Any:
 
 @contextmanager
 def load(service: Any, document: dict[str, Any], clients: int = 3) -> Iterator[list[tuple[int, str]]]:
-    """Clients that ask without pause while the block runs; status and version of every answer, -1 where none came."""
+    """Clients that ask without pause while the block runs; status and version of every answer.
+
+    The status is -1 where none came, and -2 where one version gave another answer than before.
+    """
     answers: list[tuple[int, str]] = []
+    scores: dict[str, float] = {}
     stop = threading.Event()
 
     def ask() -> None:
@@ -108,8 +112,11 @@ def load(service: Any, document: dict[str, Any], clients: int = 3) -> Iterator[l
             while not stop.is_set():
                 try:
                     response = client.post("/v1/predict", json=document)
-                    version = response.json().get("model", {}).get("version", "")
-                    answers.append((response.status_code, version))
+                    answer = response.json()
+                    version = answer.get("model", {}).get("version", "")
+                    score = answer.get("score", 0.0)
+                    wrong = bool(version) and abs(scores.setdefault(version, score) - score) > 1e-4
+                    answers.append((-2 if wrong else response.status_code, version))
                 except httpx.HTTPError:
                     answers.append((-1, ""))
 
@@ -178,7 +185,7 @@ def test_grpc_listens_on_loopback_as_http_does(service: Any) -> None:
     found = {line.split()[1] for line in listening.splitlines() if line.split()[3:4] == ["0A"]}
     for port in (GRPC["port"], 40000, 9500):  # HAProxy's, a replica's, the proxy's that stands by
         addresses = {address.partition(":")[0] for address in found if address.endswith(f":{port:04X}")}
-        assert addresses <= {"0100007F"}, port
+        assert addresses <= {"0100007F", "0000000000000000FFFF00000100007F"}, port  # the latter is 127.0.0.1 over IPv6
 
 
 def test_hostile_requests_under_load_are_refused_and_good_ones_answered(service: Any, document: dict[str, Any]) -> None:
@@ -195,13 +202,13 @@ def test_hostile_requests_under_load_are_refused_and_good_ones_answered(service:
     assert faults == {}
     assert len(answers) > 100
     assert {status for status, _ in answers} == {200}
-    assert resident_mb(service) - before < 400
+    assert resident_mb(service) - before < 300
 
 
 def resident_mb(service: Any) -> int:
-    """Resident memory of all replicas."""
+    """Resident memory of the largest replica."""
     pids = script(PIDS, service.ray_address)
-    pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in pids)
+    pages = max(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in pids)
     return pages * os.sysconf("SC_PAGE_SIZE") // 2**20
 
 
@@ -303,7 +310,9 @@ def test_the_only_replica_killed_under_load_comes_back(service: Any, document: d
     counts = Counter(status for status, _ in answers)
     assert all(status == 200 for status, _ in answers[-6:]), counts
     assert set(counts) <= {200, 429, 503, -1}, counts
-    assert counts[-1] <= 3, counts  # what the killed process itself held: at most one request a client
+    # What the killed processes held: at most one request a client each. HAProxy closes a connection that was used
+    # before without a word, so that the client asks again (RFC 9112, section 9.3.1).
+    assert counts[-1] <= 3 * len(pids), counts
 
 
 def test_stopped_it_leaves_no_process_behind(serving: Callable[..., Any], service: Any) -> None:
