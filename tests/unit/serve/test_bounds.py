@@ -204,10 +204,13 @@ def test_the_access_log_is_json_a_line_each_and_begins_anew_when_full(tmp_path: 
     assert "late" in (tmp_path / "access.log").read_text(), "it is written though nobody flushes"
 
 
-def test_a_log_that_cannot_be_written_costs_no_request(tmp_path: Path) -> None:
+def test_a_log_that_cannot_be_written_costs_a_warning_and_no_request(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     log = AccessLog(tmp_path / "missing" / "access.log")
     log.add(request_id="1")
     log.flush()
+    assert "1 lines of the access log are lost" in caplog.text
 
 
 def test_figures_about_a_request_name_its_key_and_bytes_and_nothing_of_its_content(
