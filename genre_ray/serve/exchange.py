@@ -111,16 +111,16 @@ async def read_body(
 ) -> bytes:
     """The whole body. Refusal 413 once more than `limit` bytes have come or are announced, 408 when it is slow.
 
-    Slow is what takes longer than `timeout_s` and comes at less than `bytes_per_s`: a telephone may take its time for a
-    whole song, a stranger that sends a byte now and then may not. Refusal 429 when the replica holds too much already.
+    Slow is what brings less than `bytes_per_s` over `timeout_s`: a telephone may take its time for a whole song, a
+    stranger that sends a byte now and then, or all but the last, may not. Refusal 429 when the replica holds too much
+    already.
     """
     _check_announced(request, limit)
     loop = asyncio.get_running_loop()
     slow = loop.call_later(slow_s, ticket.suspend)
-    start = loop.time()
     try:
         async with asyncio.timeout(timeout_s) as patience:
-            chunks, size = [], 0
+            chunks, size, lately = [], 0, 0
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":
@@ -136,13 +136,16 @@ async def read_body(
                 if not message.get("more_body", False):
                     request.body_read = True
                     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-                patience.reschedule(start + timeout_s + size / bytes_per_s)
+                lately += len(chunk)
+                if lately >= bytes_per_s * timeout_s:
+                    lately = 0
+                    patience.reschedule(loop.time() + timeout_s)
     except TimeoutError as error:
         raise Refusal(
             408,
             "slow-body",
             "the request body was not complete in time",
-            expected=f"the whole body within {timeout_s:g} s, and a second more for every {bytes_per_s:g} bytes",
+            expected=f"the whole body within {timeout_s:g} s, or {bytes_per_s:g} bytes a second",
         ) from error
     finally:
         slow.cancel()

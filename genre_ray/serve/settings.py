@@ -35,10 +35,10 @@ class Limits(Config):
     """Decoding stops here, whatever the header says."""
 
     body_timeout_s: float = Field(10.0, gt=0.0, le=600.0)
-    """From the first byte of a body to its last, and a second more for every `body_bytes_per_s` that have come."""
+    """From the first byte of a body to its last, or for as many as `body_bytes_per_s` asks for in that time."""
 
     body_bytes_per_s: float = Field(65536.0, ge=1024.0)
-    """The pace below which a body is given up after `body_timeout_s`."""
+    """A body that keeps this pace may take longer than `body_timeout_s`."""
 
     max_held_bytes: int = Field(256 * 1024**2, ge=1024**2)
     """Bytes of unfinished requests that one replica holds at once; beyond, bodies are refused with 429."""

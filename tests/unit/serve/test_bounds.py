@@ -132,9 +132,12 @@ def test_a_telephone_may_take_its_time_and_a_dribble_may_not() -> None:
     admission = Admission(places=4, readers=4)
     steady = [(0.05, b"x" * 1000)] * 8
     assert len(reading(steady, admission, timeout_s=0.2, bytes_per_s=10_000.0)) == 8000
-    with pytest.raises(Refusal) as refused:
-        reading([(0.05, b"x")] * 8, admission, timeout_s=0.2, bytes_per_s=10_000.0)
-    assert refused.value.status == 408
+    dribble = [(0.05, b"x")] * 8
+    all_but_the_last = [(0.0, b"x" * 100_000), (0.5, b"x")]
+    for slow in (dribble, all_but_the_last):
+        with pytest.raises(Refusal) as refused:
+            reading(slow, admission, timeout_s=0.2, bytes_per_s=10_000.0)
+        assert refused.value.status == 408
 
 
 def test_all_bodies_together_hold_so_much_and_no_more() -> None:
@@ -261,6 +264,17 @@ def test_every_node_lays_the_guard_and_knows_how_much_a_replica_holds(path: Path
     assert hook == f"{guard.prepare_process.__module__}.{guard.prepare_process.__qualname__}"
     limits = ServeArgs.model_validate(document["applications"][0]["args"]).limits
     assert int(environment.get(guard.MAX_IN_PROGRESS, "16")) == limits.max_in_progress
+
+
+def test_the_image_gives_pods_the_fast_way_and_the_guard() -> None:
+    """What `serve_configs/` says to one Serve, the image says to all pods; the guard is laid while it is built."""
+    dockerfile = (ROOT / "cluster/Dockerfile").read_text()
+    document = yaml.safe_load((ROOT / "serve_configs/hybrid.yaml").read_text())
+    for name, value in document["controller_options"]["runtime_env"]["env_vars"].items():
+        if name in ("RAY_SERVE_HAPROXY_NBTHREAD", "__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR"):
+            continue  # a pod has other cores; the guard needs no hook there
+        assert f"{name}={value.replace('${HOME}', '/home/ray')}" in dockerfile
+    assert "guard.install()" in dockerfile
 
 
 def test_a_guard_that_is_there_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
