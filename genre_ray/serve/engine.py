@@ -160,7 +160,8 @@ class Engine:
 
         Half a megabyte can hold a thousand million samples, and ten minutes are 600 windows of a second.
         """
-        limits, clips, start = self.args.limits, [], time.thread_time()
+        clips: list[Clip] = []
+        limits, start = self.args.limits, time.thread_time()
         for clip in extract(track, inputs, fill_s=fill_s, spent=spent):
             if len(clips) == limits.max_windows:
                 remedy = "ask for longer windows (clip_s), or send less of it"
