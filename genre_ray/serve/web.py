@@ -278,8 +278,9 @@ def prediction_of_answer(answered: Answered, options: Options, args: ServeArgs) 
 
 
 def _server_timing(stages: dict[str, float]) -> str:
-    """Stages in milliseconds (W3C Server Timing)."""
-    return ", ".join(f"{name};dur={seconds * 1000:.2f}" for name, seconds in stages.items())
+    """Stages in milliseconds (W3C Server Timing), in the order in which they came."""
+    ordered = sorted(stages.items(), key=lambda stage: stage[0] != "queue")
+    return ", ".join(f"{name};dur={seconds * 1000:.2f}" for name, seconds in ordered)
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:
