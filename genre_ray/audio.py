@@ -20,7 +20,9 @@ from genre_ray.schema import SAMPLE_RATE, Source
 from genre_ray.source import name_of, refuse_too_large, size_of
 
 _WHOLE = 1.1
-_SHORT = 0.9
+SHORT = 0.9
+"""Below this part of a clip, sound is repeated until the clip is full."""
+
 _DECLARED = 0.9
 _DECLARED_SLACK_S = 0.1
 _SILENT_PEAK = 1e-5
@@ -118,7 +120,7 @@ def _filled(window: NDArray[np.float32], clip: ClipConfig, source: Source, track
             expected=f"at least {clip.min_duration_s:g} s",
             remedy="leave the track out or lower min_duration_s",
         )
-    if seconds < _SHORT * clip.duration_s:
+    if seconds < SHORT * clip.duration_s:
         return np.resize(window, round(clip.duration_s * SAMPLE_RATE))
     return window
 

@@ -4,6 +4,7 @@
 Ray, torch, or where tracks come from.
 """
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Self, TypeVar
 
@@ -31,8 +32,14 @@ A = TypeVar("A")
 """A NumPy array or a torch tensor."""
 
 
-def extract(track: Track, inputs: InputConfig) -> Iterator[Clip]:
+def extract(
+    track: Track, inputs: InputConfig, *, fill_s: float = 0.0, spent: dict[str, float] | None = None
+) -> Iterator[Clip]:
     """The clips of `track` in canonical form; one for a figure or a feature row, one or more for audio.
+
+    Windows of audio shorter than 0.9 `fill_s` are repeated until they are as long, as short tracks are: what a model
+    makes of ten seconds that were stretched over the picture of thirty is worth little.
+    Into `spent` go the seconds that "decode" and "features" took, when it is given and the track is audio.
 
     What is missing is computed from the audio. Figure and row win over the audio where both are present, except for the
     full time resolution, which only audio has. TrackError when the track has not what `inputs` needs or cannot be read.
@@ -44,7 +51,7 @@ def extract(track: Track, inputs: InputConfig) -> Iterator[Clip]:
     if picture_ready and features_ready:
         yield _from_ready_parts(track, inputs)
     elif track.audio is not None:
-        yield from _from_audio(track, inputs)
+        yield from _from_audio(track, inputs, fill_s, {} if spent is None else spent)
     else:
         raise _missing(track, inputs, picture_ready)
 
@@ -77,15 +84,20 @@ def _from_ready_parts(track: Track, inputs: InputConfig) -> Clip:
     return Clip(track=track.id, label=track.label, spectrogram=picture, features=row)
 
 
-def _from_audio(track: Track, inputs: InputConfig) -> Iterator[Clip]:
+def _from_audio(track: Track, inputs: InputConfig, fill_s: float, spent: dict[str, float]) -> Iterator[Clip]:
     # Here and not at the top: whoever has figures and rows (the ingress, most workers) never waits for the decoders.
     from genre_ray.analysis import analyse
-    from genre_ray.audio import SAMPLE_RATE, read_clips
+    from genre_ray.audio import SAMPLE_RATE, SHORT, read_clips
     from genre_ray.features import extract as extract_features
 
     assert track.audio is not None
     config = inputs.spectrogram
+    began = time.perf_counter()
     for index, (start_s, samples) in enumerate(read_clips(track.audio, clip=inputs.clip, track=track.id)):
+        decoded = time.perf_counter()
+        spent["decode"] = spent.get("decode", 0.0) + decoded - began
+        if len(samples) < SHORT * fill_s * SAMPLE_RATE:
+            samples = np.resize(samples, round(fill_s * SAMPLE_RATE))
         picture: NDArray[np.uint8] | None = None
         row: NDArray[np.float64] | None = None
         if config is not None and inputs.features is not None and config.form != "figure":
@@ -96,7 +108,9 @@ def _from_audio(track: Track, inputs: InputConfig) -> Iterator[Clip]:
                 row = extract_features(samples, tail=inputs.features.tail)
         if config is not None and config.form == "frames" and picture is not None:
             picture = _fit_columns(picture, 1 + int(inputs.clip.duration_s * SAMPLE_RATE) // HOP_LENGTH)
+        spent["features"] = spent.get("features", 0.0) + time.perf_counter() - decoded
         yield Clip(track=track.id, label=track.label, index=index, start_s=start_s, spectrogram=picture, features=row)
+        began = time.perf_counter()
 
 
 def _picture(samples: NDArray[np.float32], config: SpectrogramConfig) -> NDArray[np.uint8]:

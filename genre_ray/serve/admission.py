@@ -15,14 +15,17 @@ class Admission:
     """The places of one replica. A place is taken before a body is read, so that a refusal costs nothing.
 
     `in_progress` counts requests that wait for their turn or have it, and bodies that come at an ordinary pace;
-    `readers` counts all bodies that are being read. `mean_s` is a running mean of the time one answer takes.
+    `readers` counts all bodies that are being read; `held` is the bytes of all requests that are not answered yet.
+    `mean_s` is a running mean of the time one answer takes.
     """
 
-    def __init__(self, *, places: int, readers: int) -> None:
+    def __init__(self, *, places: int, readers: int, max_held: int = 2**62) -> None:
         self.places = places
         self.max_readers = readers
+        self.max_held = max_held
         self.in_progress = 0
         self.readers = 0
+        self.held = 0
         self.mean_s = 0.05
 
     def enter(self) -> "Ticket | None":
@@ -46,10 +49,11 @@ class Admission:
 class Ticket:
     """One place; given back when the `with` block ends."""
 
-    __slots__ = ("_admission", "_counted", "_reading")
+    __slots__ = ("_admission", "_counted", "_held", "_reading")
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
+        self._held = 0
         self._counted = True
         self._reading = True
 
@@ -58,6 +62,12 @@ class Ticket:
         if self._counted and self._reading:
             self._counted = False
             self._admission.in_progress -= 1
+
+    def hold(self, size: int) -> bool:
+        """So many bytes more have come; False when all bodies together are more than the replica may hold."""
+        self._held += size
+        self._admission.held += size
+        return self._admission.held <= self._admission.max_held
 
     def body_read(self) -> bool:
         """The body is complete; False when the place was given up and none is free now."""
@@ -77,6 +87,8 @@ class Ticket:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._admission.held -= self._held
+        self._held = 0
         if self._reading:
             self._reading = False
             self._admission.readers -= 1

@@ -8,7 +8,9 @@ import asyncio
 import gc
 import logging
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from ray import serve
@@ -20,8 +22,11 @@ from ray.serve.handle import DeploymentHandle
 from genre_ray.checkpoint import version_of
 from genre_ray.config import parse
 from genre_ray.schema import Clip, Prediction
+from genre_ray.serve.accesslog import AccessLog
 from genre_ray.serve.canary import CanaryEngine
+from genre_ray.serve.edge import http_host
 from genre_ray.serve.engine import Answered, Engine
+from genre_ray.serve.gate import Gate
 from genre_ray.serve.grpc_api.servicing import Servicing
 from genre_ray.serve.local import audio_members, card_of, in_place
 from genre_ray.serve.problems import Problem, Refusal, problem_of
@@ -35,6 +40,9 @@ from genre_ray.serve.web import WebApplication
 
 logger = logging.getLogger(__name__)
 
+_LARGEST_BY_VALUE = 3 * 1024**2
+"""What Serve sends directly to another deployment must be smaller than 4 MB; by reference takes some 3 ms longer."""
+
 
 def app(args: ServeArgs) -> Application:
     """Build the application. Raises what a person can act on before any replica is tried: no checkpoint, no token."""
@@ -42,29 +50,31 @@ def app(args: ServeArgs) -> Application:
     version_of(checkpoint)
     if args.canary is not None:
         version_of(args.canary.checkpoint)
-    token_required = require_token_beyond_loopback(args.security.auth, _http_host(), tokens_from_environment())
+    token_required = require_token_beyond_loopback(args.security.auth, http_host(), tokens_from_environment())
     recordings = Recordings.bind(args, checkpoint)  # type: ignore[attr-defined]
     return Figures.bind(args, checkpoint, token_required, recordings)  # type: ignore[attr-defined, no-any-return]
 
 
-def _http_host() -> str | None:
-    """Where this Serve instance listens; None where it cannot be asked, which counts as everywhere."""
-    import ray
-    from ray.serve.context import _get_global_client
+def _access_log() -> AccessLog:
+    """Beside Serve's own logs."""
+    from ray._private.worker import _global_node
 
-    if not ray.is_initialized():
-        return "127.0.0.1"  # built for its own sake, by `validate` or a test: nothing listens
-    client = _get_global_client(raise_if_no_controller_running=False)
-    if client is None:
-        return "127.0.0.1"
-    host: str | None = ray.get(client._controller.get_http_config.remote()).host
-    return host
+    folder = Path(_global_node.get_logs_dir_path()) if _global_node is not None else Path.cwd()
+    return AccessLog(folder / "serve" / f"access_{serve.get_replica_context().replica_id.unique_id}.log")
+
+
+def _log_with_serve() -> None:
+    """Our own words go where Serve's go. Else they are taken for output and wait until a thousand lines are there."""
+    ours, serves = logging.getLogger("genre_ray"), logging.getLogger("ray.serve")
+    ours.handlers, ours.propagate = list(serves.handlers), False
+    ours.setLevel(serves.level or logging.INFO)
 
 
 class _Replica:
     """What both deployments share: an engine, and its exchange while requests go on."""
 
     def __init__(self, args: ServeArgs, checkpoint: str) -> None:
+        _log_with_serve()
         self._default = checkpoint
         self._engine = Engine(args, checkpoint)
 
@@ -91,18 +101,26 @@ class Recordings(_Replica):
     def __init__(self, args: ServeArgs, checkpoint: str) -> None:
         super().__init__(args, checkpoint)
         self._engine.warm_audio()
+        self._telemetry = RayTelemetry(self._engine)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="recording")
 
     async def answer(self, inquiry: Inquiry) -> dict[str, Any] | Problem:
         """The members of an answer, or the problem: an exception would cross the wire with its traceback."""
         loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._thread, audio_members, self._engine, inquiry)
+            return await loop.run_in_executor(self._thread, self._answer, inquiry, time.perf_counter())
         except Exception as error:
             problem = problem_of(error)
             if problem.status == 500:
                 logger.exception("recording %s failed", inquiry.track.id)
             return problem
+
+    def _answer(self, inquiry: Inquiry, came: float) -> dict[str, Any]:
+        waited_s = time.perf_counter() - came
+        answered = self._engine.answer(inquiry.track, inquiry.options)
+        answered.stages["queue"] = waited_s
+        self._telemetry.answered(answered)
+        return audio_members(answered, self._engine)
 
 
 @serve.deployment(max_ongoing_requests=512, max_queued_requests=64)
@@ -119,9 +137,8 @@ class Figures(_Replica):
         gc.freeze()  # what is loaded now stays: no request waits until all of it was looked through
         self._args = args
         self._canary = CanaryEngine.of(args)
-        self._tokens = tokens_from_environment()
-        self._servicing = Servicing(self, args, self._tokens, token_required=token_required)
-        self._token_required = token_required
+        self._gate = Gate(args.security, tokens_from_environment(), token_required=token_required)
+        self._servicing = Servicing(self, args, self._gate)
         self._recordings = recordings
         batching = args.batching
         on_gpu = self._engine.predictor.device.type == "cuda"
@@ -134,9 +151,8 @@ class Figures(_Replica):
         web = WebApplication(
             self,
             self._args,
-            tokens=self._tokens,
-            token_required=self._token_required,
-            telemetry=RayTelemetry(self._engine),
+            gate=self._gate,
+            telemetry=RayTelemetry(self._engine, _access_log() if self._args.access_log else None),
             adds_request_id=False,  # Serve's own middleware does
         )
         return traced(web, service=self._args.name)
@@ -195,8 +211,11 @@ class Figures(_Replica):
 
     async def answer_audio(self, inquiry: Inquiry, request_id: str) -> dict[str, Any]:
         """Ask the other deployment. Refusal 429 when its queue is full, 503 when none of its replicas answers."""
+        audio, recordings = inquiry.track.audio, self._recordings
+        if isinstance(audio, bytes) and len(audio) > _LARGEST_BY_VALUE:
+            recordings = recordings.options(_by_reference=True)
         try:
-            answer: dict[str, Any] | Problem = await self._recordings.answer.remote(inquiry)
+            answer: dict[str, Any] | Problem = await recordings.answer.remote(inquiry)
         except BackPressureError as error:
             raise Refusal(
                 429, "overloaded", "the queue for recordings is full", found=str(error)[:120], retry_after_s=2

@@ -16,7 +16,9 @@ from genre_ray.serve.engine import Answered, Engine
 
 _BINS = 10
 _WINDOW = 1000
-_FEWEST = 64
+_FEWEST = 256
+"""By chance alone the index is about bins / answers, and of the worst of 57 columns five times that."""
+
 _FLOOR = 1e-3
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from genre_ray.serve import guard
 from genre_ray.serve.exchange import Message, Receive, Send, id_of
 from genre_ray.serve.problems import CONTENT_TYPE, Problem
+from genre_ray.serve.tokens import is_loopback
 
 logger = logging.getLogger(__name__)
 
@@ -107,12 +108,50 @@ def middlewares() -> list[Any]:
     from ray.serve.exceptions import RayServeException
     from starlette.middleware import Middleware
 
+    _bind_grpc_where_http_is()
     try:
         serve.get_replica_context()
         in_replica = True
     except RayServeException:
         in_replica = False
     return [Middleware(Edge, in_replica=in_replica)]
+
+
+def http_host() -> str | None:
+    """Where this Serve instance listens; None where it cannot be asked, which counts as everywhere."""
+    import ray
+    from ray.serve.context import _get_global_client
+
+    if not ray.is_initialized():
+        return "127.0.0.1"  # built for its own sake, by `validate` or a test: nothing listens
+    client = _get_global_client(raise_if_no_controller_running=False)
+    if client is None:
+        return "127.0.0.1"
+    host: str | None = ray.get(client._controller.get_http_config.remote()).host
+    return host
+
+
+def _bind_grpc_where_http_is() -> None:
+    """Serve's gRPC servers listen on all addresses, even where `http_options.host` keeps HTTP on this machine."""
+    from ray.serve._private import default_impl
+
+    bind = default_impl.add_grpc_address
+    if bind.__module__ == __name__:
+        return
+
+    def narrowed(grpc_server: Any, server_address: str) -> None:
+        host = http_host()
+        port = server_address.rpartition(":")[2]
+        bind(grpc_server, grpc_address(host, port))
+
+    default_impl.add_grpc_address = narrowed
+
+
+def grpc_address(host: str | None, port: str) -> str:
+    """The address of a gRPC server beside an HTTP server on `host`: a loopback address, or all."""
+    if host is None or not is_loopback(host):
+        return f"[::]:{port}"
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def prepare_controller() -> None:

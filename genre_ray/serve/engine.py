@@ -15,7 +15,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from genre_ray.config import InputConfig
-from genre_ray.errors import CheckpointFormatError, GenreRayError
+from genre_ray.errors import AudioError, CheckpointFormatError, GenreRayError
 from genre_ray.inference import Predictor
 from genre_ray.preprocessing import extract
 from genre_ray.schema import (
@@ -163,10 +163,12 @@ class Engine:
         """Decode, predict, and what else the options ask for. TrackError when the track cannot be used."""
         predictor = self.predictor  # one and the same throughout, whatever is exchanged meanwhile
         start = time.perf_counter()
-        clips = self._clips(predictor, track, options.clip_s, None)
+        stages: dict[str, float] = {}
+        clips = self._clips(predictor, track, options.clip_s, None, stages)
         decoded = time.perf_counter()
+        stages.setdefault("decode", decoded - start)
         prediction = _forward(predictor, track.id, clips)
-        stages = {"decode": decoded - start, "forward": time.perf_counter() - decoded}
+        stages["forward"] = time.perf_counter() - decoded
         course, window_s = self._course(predictor, track, options, prediction)
         explanation = None
         if options.explain:
@@ -175,7 +177,7 @@ class Engine:
                 predictor,
                 clips[0],
                 int(np.argmax(prediction.probabilities)),
-                window_s=options.clip_s or predictor.inputs.clip.duration_s,
+                window_s=max(options.clip_s or 0.0, predictor.inputs.clip.duration_s),
             )
             stages["explain"] = time.perf_counter() - explained
         return Answered(
@@ -189,10 +191,39 @@ class Engine:
             clips=tuple(clips),
         )
 
-    def _clips(self, predictor: Predictor, track: Track, clip_s: float | None, hop_s: float | None) -> list[Clip]:
+    def _clips(
+        self,
+        predictor: Predictor,
+        track: Track,
+        clip_s: float | None,
+        hop_s: float | None,
+        spent: dict[str, float] | None = None,
+    ) -> list[Clip]:
         inputs = predictor.inputs
         clip = service_clip(self.args, inputs.clip, clip_s=clip_s, hop_s=hop_s)
-        return list(extract(track, inputs.model_copy(update={"clip": clip})))
+        inputs = inputs.model_copy(update={"clip": clip})
+        if track.audio is None:
+            return list(extract(track, inputs))
+        return self._recorded(track, inputs, predictor.inputs.clip.duration_s, {} if spent is None else spent)
+
+    def _recorded(self, track: Track, inputs: InputConfig, fill_s: float, spent: dict[str, float]) -> list[Clip]:
+        """The clips of a recording, of which windows and processor time are counted.
+
+        Half a megabyte can hold a thousand million samples, and ten minutes are 600 windows of a second.
+        """
+        clips: list[Clip] = []
+        limits, start = self.args.limits, time.thread_time()
+        for clip in extract(track, inputs, fill_s=fill_s, spent=spent):
+            if len(clips) == limits.max_windows:
+                remedy = "ask for longer windows (clip_s), or send less of it"
+                raise _too_dear(track, f"more than {len(clips)} windows", f"at most {limits.max_windows}", remedy)
+            seconds = time.thread_time() - start - spent["features"]
+            if seconds > limits.decode_cpu_s:
+                remedy = "send it with one or two channels, at 48 kHz or less"
+                found = f"{len(clips)} windows in {seconds:.1f} s of processor time"
+                raise _too_dear(track, found, f"at most {limits.decode_cpu_s:g} s", remedy)
+            clips.append(clip)
+        return clips
 
     def _course(
         self, predictor: Predictor, track: Track, options: Options, prediction: Prediction
@@ -262,6 +293,17 @@ def prediction_of(
             ClipPrediction(start_s=clip.start_s, probabilities=row)
             for clip, row in zip(clips, probabilities, strict=True)
         ),
+    )
+
+
+def _too_dear(track: Track, found: str, expected: str, remedy: str) -> AudioError:
+    return AudioError(
+        "the recording takes too long to answer",
+        kind="limit",
+        track=track.id,
+        found=found,
+        expected=expected,
+        remedy=remedy,
     )
 
 

@@ -18,7 +18,9 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+"""A request id that is taken from outside."""
+
 _DRAIN_BYTES = 8 * 1024**2
 _DRAIN_S = 1.0
 _SMALL_BODY = 1024**2
@@ -36,7 +38,10 @@ class ClientGoneError(Exception):
 
 @dataclass(slots=True)
 class Request:
-    """Method, path below the mount point, query, headers by lower-case name, and the request's id."""
+    """Method, path below the mount point, query, headers by lower-case name, and the request's id.
+
+    Later the bytes that were `received`, and the `key` of whoever asks.
+    """
 
     method: str
     path: str
@@ -44,6 +49,8 @@ class Request:
     headers: dict[bytes, bytes]
     id: str
     body_read: bool = False
+    received: int = 0
+    key: str = ""
 
     def header(self, name: bytes) -> str:
         """The header's value, "" where there is none."""
@@ -80,7 +87,7 @@ def not_allowed(request: Request, allowed: str) -> Refusal:
 def id_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
     """The request's id: one from outside is taken when it is short and plain, else one is made."""
     given = next((value for name, value in headers if name == b"x-request-id"), b"").decode("latin-1")
-    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    return given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
 
 
 def request_of(scope: Message) -> Request:
@@ -98,34 +105,52 @@ def request_of(scope: Message) -> Request:
 
 
 async def read_body(
-    request: Request, receive: Receive, ticket: Ticket, *, limit: int, timeout_s: float, slow_s: float
+    request: Request,
+    receive: Receive,
+    ticket: Ticket,
+    *,
+    limit: int,
+    timeout_s: float,
+    slow_s: float,
+    bytes_per_s: float = 65536.0,
 ) -> bytes:
-    """The whole body. Refusal 413 once more than `limit` bytes have come or are announced, 408 when it is slow."""
+    """The whole body. Refusal 413 once more than `limit` bytes have come or are announced, 408 when it is slow.
+
+    Slow is what brings less than `bytes_per_s` over `timeout_s`: a telephone may take its time for a whole song, a
+    stranger that sends a byte now and then, or all but the last, may not. Refusal 429 when the replica holds too much
+    already.
+    """
     _check_announced(request, limit)
     loop = asyncio.get_running_loop()
     slow = loop.call_later(slow_s, ticket.suspend)
     try:
-        async with asyncio.timeout(timeout_s):
-            chunks, size = [], 0
+        async with asyncio.timeout(timeout_s) as patience:
+            chunks, size, lately = [], 0, 0
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":
                     raise ClientGoneError
                 chunk = message.get("body", b"")
-                size += len(chunk)
+                request.received = size = size + len(chunk)
                 if size > limit:
                     raise _too_large(f"more than {limit} bytes", limit)
+                if not ticket.hold(len(chunk)):
+                    raise Refusal(429, "overloaded", "the service reads too much at once", retry_after_s=2)
                 if chunk:
                     chunks.append(chunk)
                 if not message.get("more_body", False):
                     request.body_read = True
                     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+                lately += len(chunk)
+                if lately >= bytes_per_s * timeout_s:
+                    lately = 0
+                    patience.reschedule(loop.time() + timeout_s)
     except TimeoutError as error:
         raise Refusal(
             408,
             "slow-body",
             "the request body was not complete in time",
-            expected=f"the whole body within {timeout_s:g} s",
+            expected=f"the whole body within {timeout_s:g} s, or {bytes_per_s:g} bytes a second",
         ) from error
     finally:
         slow.cancel()

@@ -1,12 +1,14 @@
 """The guard of HAProxy: a program in its place that tightens the configuration Serve wrote, then becomes HAProxy.
 
 Serve lets HAProxy's statistics and metrics listen on all addresses, its admin socket be written by anybody, clients
-stay silent for an hour, says 500 where no server answers, and passes every request on however full the replicas are.
-There is no setting for that but the path of the program.
+stay silent for an hour, says 500 where no server answers, refuses in HTML, and passes every request on however full the
+replicas are.
+There is no setting for that but the path of the program. What is no HTTP at all is still refused in HAProxy's own HTML.
 This file is copied there and run by itself, so it imports the standard library only. Knows nothing about genre_ray.
 """
 
 import ctypes
+import json
 import os
 import re
 import shutil
@@ -34,18 +36,44 @@ _STRIPPED = (
     "serve_multiplexed_model_id",
     "serve-multiplexed-model-id",
 )
-_NOT_READY = (
-    b'{"type":"/docs#not-ready","title":"The service is not ready","status":503,'
-    b'"detail":"no replica can answer at the moment"}'
-)
-_TOO_LARGE = (
-    '{"type":"/docs#too-large","title":"The request is larger than the service accepts","status":413,'
-    '"detail":"the announced body is larger than any that is accepted"}'
-)
-_FULL = (
-    '{"type":"/docs#overloaded","title":"The service is at its limit","status":429,'
-    '"detail":"all replicas are full","remedy":"send the request again after the time in Retry-After"}'
-)
+_METHODS = "GET HEAD POST PUT DELETE PATCH OPTIONS TRACE"
+_TITLES = {
+    "malformed": "The request cannot be parsed",
+    "not-found": "There is nothing at this path",
+    "method": "This method is not allowed here",
+    "slow-body": "The request body came too slowly",
+    "too-large": "The request is larger than the service accepts",
+    "overloaded": "The service is at its limit",
+    "not-ready": "The service is not ready",
+    "timeout": "The answer took too long",
+    "internal": "The service failed",
+}
+"""Some of `problems.TITLES`, which cannot be imported from where this file is run."""
+
+_PAGES: dict[int, tuple[int, str, str, str]] = {
+    400: (400, "Bad Request", "malformed", "what was sent is no HTTP request, or its headers are too large"),
+    405: (405, "Method Not Allowed", "method", "this method is not allowed here"),
+    408: (408, "Request Timeout", "slow-body", "the headers of the request were not complete in time"),
+    413: (413, "Content Too Large", "too-large", "the request is too large"),
+    422: (400, "Bad Request", "malformed", "this transfer coding is not accepted"),
+    425: (400, "Bad Request", "malformed", "the request came too early in its connection"),
+    500: (500, "Internal Server Error", "internal", "the proxy before the service failed"),
+    501: (501, "Not Implemented", "malformed", "this transfer coding is not known"),
+    502: (503, "Service Unavailable", "not-ready", "the replica that answered was lost"),
+    503: (503, "Service Unavailable", "not-ready", "no replica can answer at the moment"),
+    504: (504, "Gateway Timeout", "timeout", "no answer within the time limit of the service"),
+}
+"""What HAProxy says by itself: its status to ours, its phrase, slug and detail."""
+
+
+def problem(status: int, slug: str, detail: str) -> str:
+    """A problem document (RFC 9457) as `problems.Problem` writes it, without a request's id: HAProxy knows none."""
+    members = {"type": f"/docs#{slug}", "title": _TITLES[slug], "status": status, "detail": detail}
+    if status == 429:
+        members["remedy"] = "send the request again after the time in Retry-After"
+    return json.dumps(members, separators=(",", ":"))
+
+
 _MARK = "# tightened by genre_ray"
 
 
@@ -72,14 +100,23 @@ def install() -> bool:
     target = Path(place)
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     source = Path(__file__).read_text(encoding="utf-8").replace(f'_REAL = "{_REAL}"', f'_REAL = "{real}"', 1)
+    program = f"#!{sys.executable} -IS\n{source}"
+    if target.is_file() and os.access(target, os.X_OK) and target.read_text(encoding="utf-8") == program:
+        return True
     fresh = target.with_name(f".{target.name}.{os.getpid()}")
-    fresh.write_text(f"#!{sys.executable} -IS\n{source}", encoding="utf-8")
+    fresh.write_text(program, encoding="utf-8")
     fresh.chmod(stat.S_IRWXU)
     fresh.replace(target)
     return True
 
 
-def tightened(config: str, *, unready: str, max_body: int, client_timeout_s: int, max_in_progress: int = 16) -> str:
+def prepare_process() -> None:
+    """Called by Ray when it starts a process of Serve's, on whatever node: each has an HAProxy of its own to guard."""
+    if os.environ.get(BINARY):
+        install()
+
+
+def tightened(config: str, *, pages: Path, max_body: int, client_timeout_s: int, max_in_progress: int = 16) -> str:
     """The configuration with the holes closed; one that is already tightened comes back as it is."""
     if _MARK in config:
         return config
@@ -88,7 +125,7 @@ def tightened(config: str, *, unready: str, max_body: int, client_timeout_s: int
     for line in config.splitlines():
         if line and not line[0].isspace():
             section = line.strip()
-        lines += _tightened_line(line, section, unready, client_timeout_s)
+        lines += _tightened_line(line, section, pages, client_timeout_s)
         if section == "frontend http_frontend" and line.strip().startswith("bind "):
             lines += _frontend_rules(max_body)
         if section.startswith("backend ") and line.strip().startswith("option httpchk"):
@@ -96,24 +133,33 @@ def tightened(config: str, *, unready: str, max_body: int, client_timeout_s: int
     return "\n".join(lines) + "\n"
 
 
-def _tightened_line(line: str, section: str, unready: str, client_timeout_s: int) -> list[str]:
+def _tightened_line(line: str, section: str, pages: Path, client_timeout_s: int) -> list[str]:
     text = line.strip()
     if section in ("frontend prometheus", "listen stats") and (match := re.match(r"bind \S*?:(\d+)$", text)):
         return [f"    bind 127.0.0.1:{match[1]}"]
     if text.startswith("stats socket "):
         return [line.replace(" mode 666 ", " mode 600 ")]
     if text.startswith("timeout client "):
-        return [f"    timeout client {client_timeout_s}s", "    timeout http-request 10s", "    timeout tunnel 60s"]
-    if re.match(r"errorfile 50[234] ", text):
-        return [f"    errorfile {text.split()[1]} {unready}"]
+        times = [f"timeout client {client_timeout_s}s", "timeout http-request 10s", "timeout tunnel 60s"]
+        return [f"    {found}" for found in (*times, *(f"errorfile {code} {pages}/{code}.problem" for code in _PAGES))]
+    if text.startswith("errorfile "):
+        return []
+    if section == "backend default_backend" and text.startswith("http-request return status 404 "):
+        return [f"    http-request return {_answer(404, 'not-found', 'there is nothing at this path')}"]
     return [line]
 
 
+def _answer(status: int, slug: str, detail: str, headers: str = "") -> str:
+    return f"status {status} content-type application/problem+json {headers}string '{problem(status, slug, detail)}'"
+
+
 def _frontend_rules(max_body: int) -> list[str]:
-    answer = f"status 413 content-type application/problem+json string '{_TOO_LARGE}'"
+    large = _answer(413, "too-large", "the announced body is larger than any that is accepted")
+    method = _answer(405, "method", "this method is not allowed here", f'hdr allow "{_METHODS.replace(" ", ", ")}" ')
     return [
         *(f"    http-request del-header {name}" for name in _STRIPPED),
-        f"    http-request return {answer} if {{ req.hdr_val(content-length) gt {max_body} }}",
+        f"    http-request return {large} if {{ req.hdr_val(content-length) gt {max_body} }}",
+        f"    http-request return {method} unless {{ method {_METHODS} }}",
     ]
 
 
@@ -123,8 +169,8 @@ def _shedding_rules(max_in_progress: int) -> list[str]:
     A refusal in a replica waits for the computation before it; one here takes no part of a replica's time. It takes
     both signs: slow bodies alone fill connections and not replicas, which then do not say 429.
     """
-    headers = "content-type application/problem+json hdr retry-after 1 hdr cache-control no-store"
-    answer = f"status 429 {headers} string '{_FULL}'"
+    answer = _answer(429, "overloaded", "all replicas are full", "hdr retry-after 1 hdr cache-control no-store ")
+    unread = _answer(400, "malformed", "the headers of the request cannot be read")
     return [
         "    stick-table type integer size 1 expire 10s store gpc0,gpc0_rate(100ms)",
         "    http-request track-sc2 int(1)",
@@ -132,6 +178,8 @@ def _shedding_rules(max_in_progress: int) -> list[str]:
         f"    http-request return {answer} if METH_POST {{ sc2_gpc0_rate gt 0 }} "
         f"{{ be_conn,div(txn.genre_ray_servers) gt {max_in_progress} }}",
         "    http-response sc-inc-gpc0(2) if { status 429 }",
+        # The server in a replica says so in plain text; whatever the application says carries that header.
+        f"    http-response return {unread} if {{ status 400 }} !{{ res.hdr(x-content-type-options) -m found }}",
     ]
 
 
@@ -140,15 +188,11 @@ def main(arguments: list[str]) -> None:
     if "-f" in arguments:
         config = Path(arguments[arguments.index("-f") + 1])
         config.parent.chmod(0o700)
-        unready = config.parent / "503.http"
-        unready.write_bytes(
-            b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nRetry-After: 2\r\n"
-            b"Cache-Control: no-store\r\nContent-Length: %d\r\n\r\n%b" % (len(_NOT_READY), _NOT_READY)
-        )
+        write_pages(config.parent)
         config.write_text(
             tightened(
                 config.read_text(encoding="utf-8"),
-                unready=str(unready),
+                pages=config.parent,
                 max_body=int(os.environ.get(MAX_BODY, str(64 * 1024**2))),
                 client_timeout_s=int(os.environ.get(CLIENT_TIMEOUT, "60")),
                 max_in_progress=int(os.environ.get(MAX_IN_PROGRESS, "16")),
@@ -157,6 +201,20 @@ def main(arguments: list[str]) -> None:
         )
     _die_with_parent()
     os.execv(_REAL, [_REAL, *arguments])  # noqa: S606 - to become it, with no shell between
+
+
+def write_pages(folder: Path) -> None:
+    """What HAProxy says by itself, as problem documents."""
+    for code, page in _PAGES.items():
+        (folder / f"{code}.problem").write_bytes(_page(*page))
+
+
+def _page(status: int, phrase: str, slug: str, detail: str) -> bytes:
+    """A whole response, as HAProxy wants its error files."""
+    body = problem(status, slug, detail)
+    again = "Retry-After: 2\r\n" if status == 503 else ""
+    head = f"HTTP/1.1 {status} {phrase}\r\nContent-Type: application/problem+json\r\nCache-Control: no-store\r\n{again}"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()
 
 
 def _die_with_parent() -> None:

@@ -40,7 +40,7 @@ class LocalBackend:
 
     async def answer_audio(self, inquiry: Inquiry, request_id: str) -> dict[str, Any]:
         """The same for a recording."""
-        return audio_members(self.engine, inquiry)
+        return audio_members(self.engine.answer(inquiry.track, inquiry.options), self.engine)
 
 
 def in_place(engine: Engine) -> Together[Inquiry, Answered]:
@@ -48,10 +48,9 @@ def in_place(engine: Engine) -> Together[Inquiry, Answered]:
     return Together(engine.answer_many, most=TOGETHER, longest_s=_LONGEST_S)
 
 
-def audio_members(engine: Engine, inquiry: Inquiry) -> dict[str, Any]:
+def audio_members(answered: Answered, engine: Engine) -> dict[str, Any]:
     """The members of an answer for a recording, with `version` and `stages`; plain values that travel anywhere."""
-    answered = engine.answer(inquiry.track, inquiry.options)
-    members = prediction_of_answer(answered, inquiry.options, engine.args)
+    members = prediction_of_answer(answered, answered.options, engine.args)
     return members | {"version": answered.version, "stages": answered.stages}
 
 

@@ -25,6 +25,7 @@ Kind = Literal["figure", "audio", "any"]
 _OPTION_NAMES = frozenset({"top_k", "threshold", "explain", "over_time", "clip_s"})
 _FILE_PARTS: dict[str, str] = {"figure": "figure", "image": "figure", "audio": "audio", "file": "file"}
 _TEXT_LIMIT = 64 * 1024
+_MAX_QUERY_FIELDS = 32
 
 
 class Options(Config):
@@ -60,7 +61,7 @@ def inquiry_from_request(
     """Decode one request. Refusal or TrackError says what was found and what is accepted."""
     limits = limits or Limits()
     media = content_type.partition(";")[0].strip().lower()
-    wanted: dict[str, Any] = dict(parse_qsl(query, keep_blank_values=True, max_num_fields=32)) if query else {}
+    wanted: dict[str, Any] = _from_query(query) if query else {}
     parts: dict[str, Any]
     if media == "multipart/form-data":
         parts = _from_multipart(body, content_type, limits)
@@ -129,6 +130,19 @@ def _item(row: Any, name: str, limits: Limits) -> Inquiry | Exception:
         return Inquiry(_track(_decoded(parts), "figure", limits, name), options_from(wanted))
     except Exception as error:  # one bad item never fails the others: the error is that item's answer
         return error
+
+
+def _from_query(query: str) -> dict[str, str]:
+    try:
+        return dict(parse_qsl(query, keep_blank_values=True, max_num_fields=_MAX_QUERY_FIELDS))
+    except ValueError as error:
+        raise Refusal(
+            400,
+            "malformed",
+            "the query has too many fields",
+            found=f"{1 + query.count('&')} fields",
+            expected=f"at most {_MAX_QUERY_FIELDS}, of which {', '.join(sorted(_OPTION_NAMES))} have a meaning",
+        ) from error
 
 
 def _from_multipart(body: bytes, content_type: str, limits: Limits) -> dict[str, Any]:
@@ -241,6 +255,16 @@ def check_figure(content: bytes, limits: Limits) -> bytes:
             kind="too_many_pixels" if header.pixels else "empty",
             found=f"{header.width} x {header.height} in a {header.format} header",
             expected=f"at most {limits.max_pixels} pixels; a GTZAN figure has 432 x 288",
+        )
+    dear = sniffing.dear_to_decode(content)
+    if dear is not None:
+        raise FigureError(
+            "the figure would take too long to decode",
+            kind="limit",
+            found=dear,
+            expected=f"at most {sniffing.MAX_BESIDE} bytes beside the pixels, {sniffing.MAX_PIECES} chunks of a PNG, "
+            f"{sniffing.MAX_SCANS} scans of a JPEG",
+            remedy="save the figure again, without notes and profiles",
         )
     return content
 

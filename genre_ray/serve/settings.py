@@ -35,7 +35,13 @@ class Limits(Config):
     """Decoding stops here, whatever the header says."""
 
     body_timeout_s: float = Field(10.0, gt=0.0, le=600.0)
-    """From the first byte of a body to its last."""
+    """From the first byte of a body to its last, or for as many as `body_bytes_per_s` asks for in that time."""
+
+    body_bytes_per_s: float = Field(65536.0, ge=1024.0)
+    """A body that keeps this pace may take longer than `body_timeout_s`."""
+
+    max_held_bytes: int = Field(256 * 1024**2, ge=1024**2)
+    """Bytes of unfinished requests that one replica holds at once; beyond, bodies are refused with 429."""
 
     slow_body_s: float = Field(0.5, gt=0.0, le=60.0)
     """A body that takes longer than this gives up its place in the queue until it is complete."""
@@ -45,6 +51,12 @@ class Limits(Config):
 
     audio_timeout_s: float = Field(30.0, gt=0.0, le=600.0)
     """The same for audio."""
+
+    max_windows: int = Field(128, ge=1, le=10_000)
+    """Windows of one recording; a `clip_s` that would cut it into more is refused."""
+
+    decode_cpu_s: float = Field(4.0, gt=0.0, le=600.0)
+    """Processor time for decoding one recording; ten minutes of stereo at 48 kHz take half a second."""
 
     max_in_progress: int = Field(16, ge=1, le=4096)
     """Requests that one replica holds at once; the next is refused with 429 before its body is read."""
@@ -126,6 +138,9 @@ class ServeArgs(Config):
 
     security: Security = Security()
     """Who may ask."""
+
+    access_log: bool = True
+    """A line of JSON for each request, beside Serve's logs (`access_*.log`)."""
 
     batching: Batching = Batching()
     """When forward passes are gathered."""

@@ -21,6 +21,18 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})
 
+_START_OF_SCAN = b"\xff\xda"
+_CRITICAL = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND"})
+
+MAX_PIECES = 1024
+"""Chunks of a PNG; a figure has about twenty."""
+
+MAX_SCANS = 64
+"""Scans of a JPEG; a progressive one has about ten."""
+
+MAX_BESIDE = 64 * 1024
+"""Bytes of a PNG in chunks that hold no pixels."""
+
 AUDIO_FORMATS = ("wav", "flac", "mp3", "ogg", "m4a", "aac", "aiff", "au", "webm")
 """What `audio_format` can answer."""
 
@@ -58,6 +70,26 @@ def _jpeg_header(content: bytes) -> ImageHeader | None:
         else:
             position += 2 + int.from_bytes(content[position + 2 : position + 4], "big")
     return None
+
+
+def dear_to_decode(content: bytes) -> str | None:
+    """Why a PNG or JPEG of a harmless size would cost much time or memory all the same; None where it would not.
+
+    Notes and profiles inflate a thousandfold, and FFmpeg inflates them without bound. Each scan of a progressive JPEG
+    is a pass over the whole picture, and takes twenty bytes.
+    """
+    if not content.startswith(_PNG):
+        scans = content.count(_START_OF_SCAN)
+        return f"{scans} scans" if scans > MAX_SCANS else None
+    position, pieces, beside = len(_PNG), 0, 0
+    while position + 12 <= len(content) and pieces <= MAX_PIECES:
+        length = int.from_bytes(content[position : position + 4], "big")
+        if content[position + 4 : position + 8] not in _CRITICAL:
+            beside += min(length, len(content) - position)
+        pieces, position = pieces + 1, position + 12 + length
+    if beside > MAX_BESIDE:
+        return f"{beside} bytes beside the pixels"
+    return f"more than {MAX_PIECES} chunks" if pieces > MAX_PIECES else None
 
 
 def audio_format(content: bytes) -> str | None:

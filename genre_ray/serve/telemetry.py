@@ -5,8 +5,10 @@ from collections import Counter as Tally
 
 from ray.util.metrics import Counter, Gauge, Histogram
 
+from genre_ray.serve.accesslog import AccessLog
 from genre_ray.serve.drift import Drift
 from genre_ray.serve.engine import Answered, Engine
+from genre_ray.serve.exchange import Request, Response
 
 _SECONDS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0]
 _DRIFT_EVERY = 64
@@ -19,15 +21,19 @@ class RayTelemetry:
     Counts are gathered and handed on once a second, since Ray exports them no oftener and each call has its price.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, log: AccessLog | None = None) -> None:
         self._engine = engine
+        self._log = log
         self._drift = Drift.of(engine)
         self._requests = Counter("genre_ray_requests", "Requests by path and status", tag_keys=("path", "status"))
         self._seconds = Histogram(
             "genre_ray_request_seconds", "From headers to answer", boundaries=_SECONDS, tag_keys=("path",)
         )
         self._stages = Histogram(
-            "genre_ray_stage_seconds", "Decode, forward, explain", boundaries=_SECONDS, tag_keys=("stage",)
+            "genre_ray_stage_seconds",
+            "Queue, decode, features, forward, explain",
+            boundaries=_SECONDS,
+            tag_keys=("stage",),
         )
         self._genres = Counter("genre_ray_answers", "Answers by genre", tag_keys=("genre", "version"))
         self._unsure = Counter("genre_ray_unsure_answers", "Answers marked unsure", tag_keys=("version",))
@@ -38,19 +44,35 @@ class RayTelemetry:
         )
         self._tally: Tally[tuple[Counter, tuple[tuple[str, str], ...]]] = Tally()
 
-    def finished(self, path: str, status: int, seconds: float) -> None:
+    def finished(self, request: Request, route: str, response: Response, seconds: float) -> None:
         """A request was answered or refused."""
-        self._count(self._requests, ("path", path), ("status", str(status)))
-        self._seconds.observe(seconds, {"path": path})
+        self._count(self._requests, ("path", route), ("status", str(response.status)))
+        self._seconds.observe(seconds, {"path": route})
+        if self._log is not None:
+            self._log.add(
+                request_id=request.id,
+                method=request.method,
+                path=request.path,
+                status=response.status,
+                ms=round(seconds * 1000, 2),
+                bytes=request.received,
+                key=request.key,
+                version=response.headers.get("x-model-version"),
+            )
 
     def answered(self, answered: Answered) -> None:
-        """A figure was answered: stages, genre, and every so often the drift."""
+        """A track was answered: stages, genre, and every so often the drift.
+
+        Of a candidate's answers there is no drift: they are a share of the same requests.
+        """
         for stage, seconds in answered.stages.items():
             self._stages.observe(seconds, {"stage": stage})
         prediction, version = answered.prediction, answered.version
         self._count(self._genres, ("genre", prediction.label), ("version", version))
         if prediction.unsure:
             self._count(self._unsure, ("version", version))
+        if version != self._engine.version:
+            return
         if self._drift.version != version:
             self._drift = Drift.of(self._engine)
         self._drift.add(answered)

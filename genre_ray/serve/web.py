@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from genre_ray.serve import answers, protocol
-from genre_ray.serve.admission import Admission, Rates, Turns
+from genre_ray.serve.admission import Admission, Turns
 from genre_ray.serve.backend import Backend
 from genre_ray.serve.engine import Answered
 from genre_ray.serve.exchange import (
@@ -27,11 +27,11 @@ from genre_ray.serve.exchange import (
     request_of,
     respond,
 )
+from genre_ray.serve.gate import Gate
 from genre_ray.serve.problems import CONTENT_TYPE, Refusal, problem_of
 from genre_ray.serve.protocol import Inquiry, Options
 from genre_ray.serve.reading import Reader
 from genre_ray.serve.settings import ServeArgs
-from genre_ray.serve.tokens import Tokens
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +41,8 @@ Handler = Callable[[Request, bytes], Awaitable[Response]]
 class Telemetry(Protocol):
     """Where figures about requests go."""
 
-    def finished(self, path: str, status: int, seconds: float) -> None:
-        """A request was answered or refused."""
+    def finished(self, request: Request, route: str, response: Response, seconds: float) -> None:
+        """A request was answered or refused; `route` is its path where that is known, else "other"."""
 
     def answered(self, answered: Answered) -> None:
         """A figure was answered: stages, label, drift."""
@@ -65,22 +65,20 @@ class WebApplication:
         backend: Backend,
         args: ServeArgs,
         *,
-        tokens: Tokens | None = None,
-        token_required: bool = False,
+        gate: Gate | None = None,
         telemetry: Telemetry | None = None,
         adds_request_id: bool = True,
     ) -> None:
         self._backend = backend
         self._args = args
-        self._tokens = tokens or Tokens(())
-        self._token_required = token_required
+        self._gate = gate or Gate(args.security)
         self._telemetry = telemetry
         self._adds_request_id = adds_request_id
-        limits, security = args.limits, args.security
-        self.admission = Admission(places=limits.max_in_progress, readers=limits.max_readers)
+        limits = args.limits
+        self.admission = Admission(
+            places=limits.max_in_progress, readers=limits.max_readers, max_held=limits.max_held_bytes
+        )
         self._turns = Turns()
-        rate = security.rate_limit_per_s
-        self._rates = Rates(per_s=rate, burst=security.rate_burst) if rate is not None else None
         self._reader = Reader(backend, args)
         self._posts = {
             "/v1/predict": Route(self._predict, limits.max_body_bytes, "figure"),
@@ -104,13 +102,21 @@ class WebApplication:
         try:
             response = await self._answer(request, receive)
         except ClientGoneError:
+            self._note_gone(request, start)
             return
         except Exception as error:
             response = self._problem(request, error)
+        response.headers.setdefault("x-model-version", self._backend.version)
         await respond(request, response, receive, send, with_id=self._adds_request_id)
         if self._telemetry is not None:
-            path = request.path if request.path in self._posts else "other"
-            self._telemetry.finished(path, response.status, time.perf_counter() - start)
+            route = request.path if request.path in self._posts else "other"
+            self._telemetry.finished(request, route, response, time.perf_counter() - start)
+
+    def _note_gone(self, request: Request, start: float) -> None:
+        """Nobody is left to be answered; 499 is what proxies call that."""
+        if self._telemetry is not None:
+            route = request.path if request.path in self._posts else "other"
+            self._telemetry.finished(request, route, Response(499, b""), time.perf_counter() - start)
 
     async def _answer(self, request: Request, receive: Receive) -> Response:
         route = self._posts.get(request.path)
@@ -118,14 +124,20 @@ class WebApplication:
             return self._reader.answer(request)
         if request.method != "POST":
             raise not_allowed(request, "POST")
-        self._authorise(request)
+        request.key = self._gate.admit(request.header(b"authorization"))
         ticket = self.admission.enter()
         if ticket is None:
             raise self._overloaded()
         with ticket:
             limits = self._args.limits
             body = await read_body(
-                request, receive, ticket, limit=route.limit, timeout_s=limits.body_timeout_s, slow_s=limits.slow_body_s
+                request,
+                receive,
+                ticket,
+                limit=route.limit,
+                timeout_s=limits.body_timeout_s,
+                slow_s=limits.slow_body_s,
+                bytes_per_s=limits.body_bytes_per_s,
             )
             if not ticket.body_read():
                 raise self._overloaded()
@@ -145,29 +157,6 @@ class WebApplication:
                 504, "timeout", "no answer within the time limit of the service", expected=f"{seconds:g} s"
             ) from error
 
-    def _authorise(self, request: Request) -> None:
-        key = "anyone"
-        if self._token_required:
-            found = self._tokens.key_of(request.header(b"authorization"))
-            if found is None:
-                raise Refusal(
-                    401,
-                    "unauthorised",
-                    "this service asks for a bearer token",
-                    found="another token" if request.header(b"authorization") else "no Authorization header",
-                    expected="Authorization: Bearer <token>",
-                    headers={"www-authenticate": 'Bearer realm="genre_ray"'},
-                )
-            key = found
-        if self._rates is not None and (wait_s := self._rates.wait_s(key)) > 0:
-            raise Refusal(
-                429,
-                "rate-limit",
-                "too many requests with this key",
-                expected=f"{self._args.security.rate_limit_per_s:g} requests a second",
-                retry_after_s=max(1, round(wait_s + 0.5)),
-            )
-
     def _overloaded(self) -> Refusal:
         return Refusal(
             429,
@@ -181,7 +170,8 @@ class WebApplication:
     async def _predict(self, request: Request, body: bytes) -> Response:
         answered = await self._figure(request, body)
         members = self._members(answered, request)
-        return json_response(members, {"server-timing": _server_timing(answered.stages)})
+        headers = {"server-timing": _server_timing(answered.stages), "x-model-version": answered.version}
+        return json_response(members, headers)
 
     async def _figure(self, request: Request, body: bytes) -> Answered:
         inquiry = protocol.inquiry_from_request(
@@ -195,7 +185,10 @@ class WebApplication:
         return await self._answered(inquiry, request)
 
     async def _answered(self, inquiry: Inquiry, request: Request) -> Answered:
+        start = time.perf_counter()
         answered = await self._backend.answer_figure(inquiry, request.id)
+        took = time.perf_counter() - start
+        answered.stages["queue"] = max(0.0, took - sum(answered.stages.values()))
         if self._telemetry is not None:
             self._telemetry.answered(answered)
         return answered
@@ -203,8 +196,9 @@ class WebApplication:
     async def _predict_audio(self, request: Request, body: bytes) -> Response:
         inquiry = self._audio_inquiry(request, body)
         members = await self._backend.answer_audio(inquiry, request.id)
-        timing = _server_timing(members.pop("stages", {}))
-        return json_response(members | self._stamp(request, members.pop("version", "")), {"server-timing": timing})
+        timing, version = _server_timing(members.pop("stages", {})), members.pop("version", "")
+        headers = {"server-timing": timing, "x-model-version": version}
+        return json_response(members | self._stamp(request, version), headers)
 
     async def _audio_classification(self, request: Request, body: bytes) -> Response:
         """Hugging Face's shape: a bare list, so that version and id travel in headers."""
@@ -274,8 +268,9 @@ def prediction_of_answer(answered: Answered, options: Options, args: ServeArgs) 
 
 
 def _server_timing(stages: dict[str, float]) -> str:
-    """Stages in milliseconds (W3C Server Timing)."""
-    return ", ".join(f"{name};dur={seconds * 1000:.2f}" for name, seconds in stages.items())
+    """Stages in milliseconds (W3C Server Timing), in the order in which they came."""
+    ordered = sorted(stages.items(), key=lambda stage: stage[0] != "queue")
+    return ", ".join(f"{name};dur={seconds * 1000:.2f}" for name, seconds in ordered)
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

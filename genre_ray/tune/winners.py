@@ -226,4 +226,5 @@ def data_record(corpus: Corpus, fitted_on: Sequence[str]) -> dict[str, Any]:
         "protocol": split.name,
         "leaks": split.leaks.describe(),
         "tracks": list(fitted_on),
+        "label_counts": dict(Counter(str(catalog.by_id[track].label) for track in fitted_on)),
     }

@@ -1,10 +1,16 @@
 // The page: takes a recording, asks the service, shows the answer. Knows nothing about how answers come about.
 
 import { LEAST, clock, drawCourse, drawSpectrogram, drawWaveform } from "/static/drawing.js";
-import { RATE, decode, example, melSpectrogram, wav } from "/static/sound.js";
+import { example } from "/static/examples.js";
+import { RATE, decode, melSpectrogram, wav } from "/static/sound.js";
 
 const $ = (id) => document.getElementById(id);
 const percent = (p) => (p > 0 && p < 0.01 ? "< 1 %" : `${Math.round(p * 100)} %`);
+const TITLES = {
+  "unsupported-media": "That is not a recording", "unusable-audio": "That recording cannot be used", "too-large": "That is too much",
+  overloaded: "The service is busy", "not-ready": "The service is not ready yet", timeout: "That took too long",
+  "slow-body": "The connection is too slow", unauthorised: "This service asks for a token",
+};
 const player = new Audio();
 const state = { run: 0, blob: null, name: "", samples: null, mel: null, answer: null, token: "", recorder: null, limits: {} };
 
@@ -12,7 +18,10 @@ init();
 
 async function init() {
   $("file").addEventListener("change", () => $("file").files[0] && take($("file").files[0], $("file").files[0].name));
-  $("example").addEventListener("click", async () => { say("Making an example", true); take(wav(await example()), "example.wav"); });
+  for (const button of document.querySelectorAll("[data-example]")) {
+    const name = button.dataset.example;
+    button.addEventListener("click", async () => { say("Making an example", true); take(wav(await example(name)), `${name}.wav`); });
+  }
   $("record").addEventListener("click", record);
   $("play").addEventListener("click", () => (player.paused ? player.play() : player.pause()));
   $("seek").addEventListener("input", () => { player.currentTime = ($("seek").value / 1000) * duration(); });
@@ -31,6 +40,7 @@ async function init() {
     const model = await (await fetch("/v1/model")).json();
     state.limits = model.limits;
     $("model").textContent = `${model.labels.length} genres, model ${model.version}`;
+    if (model.labels.length <= 24) $("known").textContent = `It knows ${listed(model.labels)}, and says so when it is unsure.`;
   } catch { $("model").textContent = "the service cannot be reached"; }
 }
 
@@ -123,6 +133,7 @@ async function ask(query, bytes) {
 
 function show(answer, took) {
   state.answer = answer;
+  $("drop").classList.add("compact");
   say(`${answer.label}, ${percent(answer.score)}${answer.unsure ? ", unsure" : ""}`, false);
   $("answer").hidden = false;
   $("verdict").replaceChildren(answer.label, " ", make("small", percent(answer.score)));
@@ -162,28 +173,40 @@ function draw() {
   }
   const course = state.answer?.over_time;
   if (!course) return;
-  const labels = Object.keys(state.answer.probabilities), lines = drawCourse($("course"), course, labels);
+  const labels = Object.keys(state.answer.probabilities), lines = drawCourse($("course"), course, labels, state.answer.label);
+  $("course-text").textContent = wording(course, labels);
   $("legend").replaceChildren(...lines.map(({ label, hue }) => { const item = make("li"), mark = make("i"); mark.style.background = hue; item.append(mark, label); return item; }));
   $("course").setAttribute("aria-label", course.start_s.map((start, k) => `${clock(start)}: ${labels[course.probabilities[k].indexOf(Math.max(...course.probabilities[k]))]}`).join(", "));
+}
+
+/** Why the course may say something else than the answer. */
+function wording({ start_s, window_s, probabilities }, labels) {
+  const winners = probabilities.map((row) => labels[row.indexOf(Math.max(...row))]), same = winners.filter((label) => label === state.answer.label).length;
+  const windows = `${start_s.length} windows of ${window_s} s, each heard by itself: ${same} of them say ${state.answer.label}.`;
+  return same < winners.length / 2 ? `${windows} The answer above was given for the whole.` : windows;
 }
 
 /** The strongest piece in words: where, and how much. */
 function reasons({ map, bands, segments, label, start_s, window_s }) {
   let best = { value: -1 };
-  map.forEach((row, band) => row.forEach((value, segment) => { if (value > best.value) best = { value, band, segment }; }));
-  if (best.value < LEAST) return `No single piece carried ${label}: covering any one of them changes little.`;
+  const length = window_s / segments, seen = Math.max(1, Math.round((state.samples.length / RATE - start_s) / length));
+  map.forEach((row, band) => row.slice(0, seen).forEach((value, segment) => { if (value > best.value) best = { value, band, segment }; }));
+  if (best.value < LEAST) return `No single piece carried ${label}: without any one of them the probability is nearly the same.`;
   const height = ["the bass", "the lower middle", "the middle", "the upper middle", "the treble", "the highest treble"][Math.floor((best.band / bands) * 6)];
-  const length = Math.min(window_s, state.samples.length / RATE) / segments, from = start_s + best.segment * length;
-  return `Bright pieces spoke for ${label}. The strongest: ${height} from ${clock(from)} to ${clock(from + length)}; without it the probability falls by ${percent(best.value)}.`;
+  const from = start_s + best.segment * length;
+  return `Bright pieces spoke for ${label}. The strongest: ${height} from ${clock(from)} to ${clock(from + length)}; without it the probability falls by ${Math.round(best.value * 100)} points.`;
 }
 
 function fail(problem) {
   say("", false);
   $("problem").hidden = false;
-  $("problem-title").textContent = problem.title || "That did not work";
+  const slug = (problem.type || "").split("#")[1];
+  $("problem-title").textContent = TITLES[slug] || problem.title || "That did not work";
   const wait = problem.wait ? ` Try again in ${problem.wait} s.` : "";
-  $("problem-detail").textContent = sentence(problem.detail || "") + wait;
-  const facts = [["Found", problem.found], ["Accepted", problem.expected], ["What to do", problem.remedy]].filter(([, text]) => text);
+  const unknown = slug === "unsupported-media";
+  $("problem-detail").textContent = (unknown ? `${state.name} is no sound file that the service can read.` : sentence(problem.detail || "")) + wait;
+  const found = unknown ? "" : problem.found, accepted = (problem.expected || "").replace(/ as the raw body.*/, "");
+  const facts = [["Found", found], ["Accepted", accepted], ["What to do", problem.remedy]].filter(([, text]) => text);
   $("problem-facts").replaceChildren(...facts.flatMap(([name, text]) => [make("dt", name), make("dd", text)]));
   $("token-form").hidden = problem.status !== 401;
   $("retry").hidden = !problem.again;
@@ -221,5 +244,6 @@ function duration() { return Number.isFinite(player.duration) ? player.duration 
 function say(text, busy) { $("status").textContent = text; $("status").classList.toggle("busy", busy); }
 function make(tag, text = "", kind = "") { const element = document.createElement(tag); element.textContent = text; if (kind) element.className = kind; return element; }
 function sentence(text) { return text ? `${text[0].toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}` : ""; }
+function listed(names) { return names.length > 1 ? `${names.slice(0, -1).join(", ")} and ${names[names.length - 1]}` : names[0]; }
 function megabytes(bytes) { return `${(bytes / 1048576).toFixed(1)} MB`; }
 function debounce(action, ms) { let timer; return () => { clearTimeout(timer); timer = setTimeout(action, ms); }; }

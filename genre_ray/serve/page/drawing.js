@@ -6,7 +6,7 @@ const MAGMA = ["000004", "0b0924", "20114b", "3b0f70", "57157e", "721f81", "8c29
 const HUES = ["#9b51c9", "#d9662b", "#1f8f6b", "#2f7bd0", "#b8930f"];
 
 /** A piece counts when the probability falls by so much without it. */
-export const LEAST = 0.005;
+export const LEAST = 0.02;
 
 const ink = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
@@ -52,14 +52,16 @@ export function drawSpectrogram(canvas, mel, explanation, seconds) {
 }
 
 function drawExplanation(context, width, height, { map, bands, segments, start_s, window_s }, seconds) {
-  const left = (start_s / seconds) * width, wide = Math.min(width - left, (Math.min(window_s, seconds) / seconds) * width);
-  const strongest = Math.max(...map.flat());
+  // A short recording was repeated until it filled the window: what lies beyond its end is not drawn.
+  const left = (start_s / seconds) * width, wide = (window_s / seconds) * width;
+  const seen = Math.min(segments, Math.max(1, Math.round(((seconds - start_s) / window_s) * segments)));
+  const strongest = Math.max(...map.flatMap((row) => row.slice(0, seen)));
   if (strongest < LEAST) return;
   context.fillStyle = "rgba(8, 4, 16, 0.72)";
   context.fillRect(0, 0, left, height);
-  context.fillRect(left + wide, 0, width - left - wide, height);
+  if (left + wide < width) context.fillRect(left + wide, 0, width - left - wide, height);
   for (let band = 0; band < bands; band++) {
-    for (let segment = 0; segment < segments; segment++) {
+    for (let segment = 0; segment < seen; segment++) {
       const weight = Math.max(0, map[band][segment]) / strongest;
       const x = left + (segment / segments) * wide, y = height - ((band + 1) / bands) * height;
       context.fillStyle = `rgba(8, 4, 16, ${0.72 * (1 - weight)})`;
@@ -77,16 +79,16 @@ function colour(value) {
   return MAGMA[i].map((from, c) => from + (MAGMA[i + 1][c] - from) * share);
 }
 
-/** Lines of the leading genres over time; returns [{label, hue}] for the legend. */
-export function drawCourse(canvas, course, labels) {
+/** Lines of the answer's genre and the leading others over time; returns [{label, hue}] for the legend. */
+export function drawCourse(canvas, course, labels, answer) {
   const { context, width, height } = fresh(canvas);
-  const left = 46, bottom = height - 22, top = 6, right = width - 6;
+  const left = 0, bottom = height - 22, top = 18, right = width; // as wide as the spectrogram, so that times lie below each other
   const end = course.start_s[course.start_s.length - 1] + course.window_s;
   const x = (seconds) => left + (seconds / end) * (right - left), y = (p) => bottom - p * (bottom - top);
   context.font = "12px system-ui, sans-serif"; context.fillStyle = ink("--quiet"); context.strokeStyle = ink("--line");
   for (const p of [0, 0.5, 1]) {
     context.beginPath(); context.moveTo(left, y(p)); context.lineTo(right, y(p)); context.stroke();
-    context.textAlign = "right"; context.textBaseline = "middle"; context.fillText(`${p * 100} %`, left - 4, y(p));
+    context.textAlign = "left"; context.textBaseline = "bottom"; context.fillText(`${p * 100} %`, left, y(p) - 2);
   }
   context.textBaseline = "top";
   for (let i = 0; i <= 4; i++) {
@@ -95,7 +97,8 @@ export function drawCourse(canvas, course, labels) {
     context.fillText(clock(seconds), x(seconds), bottom + 6);
   }
   const means = labels.map((label, i) => ({ label, i, mean: course.probabilities.reduce((sum, row) => sum + row[i], 0) }));
-  const leading = means.sort((a, b) => b.mean - a.mean).slice(0, 4);
+  const rank = ({ label, mean }) => (label === answer ? Infinity : mean);
+  const leading = means.sort((a, b) => rank(b) - rank(a)).slice(0, 4);
   return leading.map(({ label, i }, place) => {
     context.strokeStyle = HUES[place]; context.fillStyle = HUES[place]; context.lineWidth = 2.5; context.lineJoin = "round";
     context.beginPath();

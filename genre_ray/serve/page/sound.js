@@ -1,4 +1,4 @@
-// Sound in the browser: decoding, mel spectrogram, WAV for what was recorded, an example made on the spot.
+// Sound in the browser: decoding, mel spectrogram, WAV for what was recorded.
 // Knows nothing about the page or the service.
 
 export const RATE = 22050;
@@ -86,35 +86,4 @@ function fft(re, im) {
       }
     }
   }
-}
-
-/** Sixteen seconds of four on the floor, made here: a kick, an off-beat hat, a bass line and chords. */
-export async function example() {
-  const seconds = 16, beat = 60 / 122;
-  const context = new OfflineAudioContext(1, RATE * seconds, RATE);
-  const noise = context.createBuffer(1, RATE, RATE);
-  let seed = 7;
-  noise.getChannelData(0).forEach((_, i, data) => { seed = (seed * 16807) % 2147483647; data[i] = seed / 1073741824 - 1; });
-  const voice = (type, frequency, at, length, gain, cutoff) => {
-    const oscillator = context.createOscillator(), level = context.createGain(), filter = context.createBiquadFilter();
-    oscillator.type = type; oscillator.frequency.value = frequency;
-    filter.type = "lowpass"; filter.frequency.value = cutoff;
-    level.gain.setValueAtTime(0.0001, at); level.gain.linearRampToValueAtTime(gain, at + 0.01);
-    level.gain.exponentialRampToValueAtTime(0.0001, at + length);
-    oscillator.connect(filter).connect(level).connect(context.destination);
-    oscillator.start(at); oscillator.stop(at + length);
-    return oscillator;
-  };
-  const roots = [110, 87.31, 130.81, 98];
-  for (let i = 0; i * beat < seconds - 0.5; i++) {
-    const at = i * beat, root = roots[Math.floor(i / 4) % 4];
-    voice("sine", 120, at, 0.22, 0.9, 4000).frequency.exponentialRampToValueAtTime(45, at + 0.12);
-    for (const step of [0.5, 0.75]) voice("sawtooth", root / 2, at + step * beat, 0.18, 0.35, 700);
-    const hat = context.createBufferSource(), level = context.createGain(), filter = context.createBiquadFilter();
-    hat.buffer = noise; filter.type = "highpass"; filter.frequency.value = 7000;
-    level.gain.setValueAtTime(0.25, at + beat / 2); level.gain.exponentialRampToValueAtTime(0.0001, at + beat / 2 + 0.09);
-    hat.connect(filter).connect(level).connect(context.destination); hat.start(at + beat / 2); hat.stop(at + beat / 2 + 0.1);
-    if (i % 4 === 0) for (const third of [1, 1.189, 1.498]) voice("sawtooth", root * 2 * third, at, beat * 3.6, 0.07, 2200);
-  }
-  return (await context.startRendering()).getChannelData(0);
 }

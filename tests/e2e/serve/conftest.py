@@ -7,12 +7,14 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import uvicorn
 
 from genre_ray.serve.engine import Engine
+from genre_ray.serve.gate import Gate
 from genre_ray.serve.local import LocalBackend
 from genre_ray.serve.settings import Limits, ServeArgs
 from genre_ray.serve.tokens import Tokens
@@ -63,12 +65,17 @@ def guarded(engine: Engine) -> Iterator[Running]:
     application = WebApplication(
         LocalBackend(Engine(args, engine.checkpoint)),
         args,
-        tokens=Tokens(["a token for the page"]),
-        token_required=True,
+        gate=Gate(args.security, Tokens(["a token for the page"]), token_required=True),
     )
     server = Running(application)
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def attacks() -> SimpleNamespace:
+    """The module beside this file: the tests are no package."""
+    return SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("attacks.py"))))
 
 
 @pytest.fixture(scope="module")  # no longer: while Playwright is open, this thread has an event loop that runs

@@ -54,6 +54,9 @@ def test_a_chosen_file_is_answered_drawn_and_explained(page: Any, running: Any) 
     assert page.locator("#bars li").count() == 10
     assert page.locator("#verdict").inner_text()
     assert page.locator("#course-block").is_visible()
+    assert "windows of 10 s" in page.locator("#course-text").inner_text()
+    tops = [page.locator(f"#{name}").bounding_box()["y"] for name in ("answer", "sound", "course-block")]
+    assert tops == sorted(tops), "what is asked for comes first"
     assert page.locator("#unsure").is_visible() == ("nsure" in page.locator("#status").inner_text())
     page.check("#why")
     assert page.locator("#why-text").inner_text()
@@ -111,11 +114,22 @@ def test_the_example_plays_and_is_answered_on_a_phone_in_the_dark(browser: Any, 
     context.close()
 
 
+@pytest.mark.parametrize("name", ["club", "piano", "guitars"])
+def test_every_example_sounds_and_is_answered(page: Any, running: Any, name: str) -> None:
+    page.goto(running.url)
+    page.click(f"[data-example={name}]")
+    page.wait_for_selector("#answer:not([hidden])", timeout=60_000)
+    page.click("summary")
+    assert f"{name}.wav" in page.locator("#curl").inner_text()
+    assert page.faults == []
+
+
 def test_a_bad_file_is_refused_in_words(page: Any, running: Any) -> None:
     page.goto(running.url)
     choose(page, "notes.pdf", b"%PDF-1.7 not music", "application/pdf")
     page.wait_for_selector("#problem:not([hidden])", timeout=30_000)
-    assert "not accepted" in page.locator("#problem-title").inner_text()
+    assert "not a recording" in page.locator("#problem-title").inner_text()
+    assert "notes.pdf" in page.locator("#problem-detail").inner_text()
     assert "mp3" in page.locator("#problem-facts").inner_text()
     assert page.locator("#answer").is_hidden()
     keep(page, "bad-file")

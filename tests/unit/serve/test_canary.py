@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from genre_ray.serve.canary import CanaryEngine
 from genre_ray.serve.engine import Engine
 from genre_ray.serve.protocol import Inquiry, Options
 from genre_ray.serve.settings import Canary, ServeArgs
+from genre_ray.serve.telemetry import RayTelemetry
 
 
 def canary(args: ServeArgs, checkpoint: Path, **shares: float) -> CanaryEngine:
@@ -38,3 +40,13 @@ def test_agreement_is_counted_and_a_failure_is_the_candidates_alone(
 
 def test_without_a_candidate_there_is_none(args: ServeArgs) -> None:
     assert CanaryEngine.of(args) is None
+
+
+def test_the_drift_is_of_the_first_models_answers_and_outlives_those_of_the_candidate(
+    engine: Engine, figure: bytes, features: dict[str, float]
+) -> None:
+    telemetry = RayTelemetry(engine)
+    answered = engine.answer(Track(id="t", figure=figure, features=np.array(list(features.values()))), Options())
+    for version in (engine.version, "candidate", engine.version):
+        telemetry.answered(dataclasses.replace(answered, version=version))
+    assert telemetry._drift.seen == 2

@@ -1,11 +1,13 @@
 import asyncio
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 
 import httpx
 import pytest
 
-from genre_ray.client import AsyncClient, Client, ServiceError, ServiceUnreachableError
+from genre_ray.client import AsyncClient, Client, Prediction, ServiceError, ServiceUnreachableError
 from genre_ray.serve.engine import Engine
 from genre_ray.serve.local import LocalBackend
 from genre_ray.serve.web import WebApplication
@@ -86,6 +88,14 @@ def test_what_cannot_get_better_is_not_tried_again(naps: list[float]) -> None:
     assert len(asked) == 1
 
 
+def test_a_retry_after_that_is_a_date_is_honoured(naps: list[float]) -> None:
+    then = format_datetime(datetime.now(UTC) + timedelta(seconds=5), usegmt=True)
+    answer, _ = answering(httpx.Response(503, headers={"retry-after": then}), httpx.Response(200, json=GOOD))
+    with Client(transport=httpx.MockTransport(answer)) as client:
+        client.predict_audio(b"x")
+    assert 3.0 < naps[0] <= 5.0
+
+
 def test_a_wait_beyond_the_longest_gives_up_at_once(naps: list[float]) -> None:
     answer, _ = answering(httpx.Response(429, headers={"retry-after": "3600"}, json={"detail": "busy"}))
     with Client(transport=httpx.MockTransport(answer)) as client, pytest.raises(ServiceError, match="busy"):
@@ -113,6 +123,11 @@ def test_the_client_and_the_service_understand_each_other(
             assert by_name.probabilities == by_order.probabilities
             assert len(by_name.predictions) == 2
             assert await client.ready()
+            good, bad = await client.predict_batch([(figure, features), (b"GIF89a", list(features.values()))])
+            assert isinstance(good, Prediction)
+            assert good.probabilities == by_name.probabilities
+            assert isinstance(bad, ServiceError)
+            assert bad.status == 415
             assert (await client.model())["labels"] == list(engine.labels)
             with pytest.raises(ServiceError) as refused:
                 await client.predict(b"GIF89a", features)

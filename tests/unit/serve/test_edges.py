@@ -249,7 +249,7 @@ def test_what_the_application_says_passes_the_edge() -> None:
 
 
 def test_the_guard_closes_ports_socket_and_timeouts() -> None:
-    text = guard.tightened(CONFIG, unready="/run/503.http", max_body=1000, client_timeout_s=60)
+    text = guard.tightened(CONFIG, pages=Path("/run"), max_body=1000, client_timeout_s=60)
     assert "bind 127.0.0.1:9101" in text
     assert "bind 127.0.0.1:8404" in text
     assert "bind 127.0.0.1:8000\n    http-request del-header x-request-timeout-seconds" in text
@@ -257,7 +257,7 @@ def test_the_guard_closes_ports_socket_and_timeouts() -> None:
     assert "timeout client 60s" in text
     assert "500.http" not in text
     assert "content-length) gt 1000" in text
-    assert guard.tightened(text, unready="/x", max_body=1, client_timeout_s=1) == text
+    assert guard.tightened(text, pages=Path("/x"), max_body=1, client_timeout_s=1) == text
 
 
 def test_haproxy_itself_accepts_the_tightened_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -274,7 +274,7 @@ def test_haproxy_itself_accepts_the_tightened_configuration(tmp_path: Path, monk
     assert done.returncode == 0, done.stderr
     assert "127.0.0.1:8404" in config.read_text()
     assert (tmp_path / "bin/haproxy").stat().st_mode & 0o777 == 0o700
-    assert os.access(tmp_path / "503.http", os.R_OK)
+    assert os.access(tmp_path / "503.problem", os.R_OK)
 
 
 class Replica(BaseHTTPRequestHandler):
@@ -328,8 +328,9 @@ def test_the_edge_refuses_only_while_the_replicas_say_that_they_are_full(full: b
     front = f"frontend http_frontend\n    bind 127.0.0.1:{port}\n    default_backend app\n"
     back = f"backend app\n    option httpchk GET /\n    server a 127.0.0.1:{replica.server_port} check\n"
     config = f"global\n    maxconn 100\ndefaults\n    mode http\n{times}{front}{back}"
-    tight = guard.tightened(config, unready="/x", max_body=99, client_timeout_s=5, max_in_progress=4)
+    tight = guard.tightened(config, pages=tmp_path, max_body=99, client_timeout_s=5, max_in_progress=4)
     (tmp_path / "haproxy.cfg").write_text(tight)
+    guard.write_pages(tmp_path)
     proxy = subprocess.Popen([real, "-f", str(tmp_path / "haproxy.cfg")])
     try:
 
@@ -378,7 +379,7 @@ def test_drift_is_seen_in_the_features_that_moved(engine: Engine, figure: bytes)
     state = engine.predictor.members[0].preprocessor.feature_state_
     assert state is not None
     generator = np.random.default_rng(0)
-    for _ in range(80):
+    for _ in range(256):
         row = generator.normal(state["mean"], state["deviation"])
         row[16] += 10 * state["deviation"][16]
         drift.add(engine.answer(Track(id="t", figure=figure, features=row), Options()))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from genre_ray.serve.engine import Engine
+from genre_ray.serve.gate import Gate
 from genre_ray.serve.grpc_api import messages as module
 from genre_ray.serve.grpc_api.servicing import Servicing
 from genre_ray.serve.local import LocalBackend
@@ -32,7 +33,7 @@ class Context:
 
 @pytest.fixture
 def servicing(engine: Engine) -> Servicing:
-    return Servicing(LocalBackend(engine), engine.args, Tokens([]), token_required=False)
+    return Servicing(LocalBackend(engine), engine.args, Gate(engine.args.security))
 
 
 def test_the_messages_are_those_of_the_proto_file(tmp_path: Path) -> None:
@@ -66,7 +67,8 @@ def test_a_refusal_is_a_status_code_with_its_reason(servicing: Servicing, figure
 
 
 def test_without_a_token_the_call_is_unauthenticated(engine: Engine, figure: bytes, features: dict[str, float]) -> None:
-    guarded = Servicing(LocalBackend(engine), engine.args, Tokens(["a token of length"]), token_required=True)
+    gate = Gate(engine.args.security, Tokens(["a token of length"]), token_required=True)
+    guarded = Servicing(LocalBackend(engine), engine.args, gate)
     request = module.messages().PredictRequest(figure=figure, features=list(features.values()))
     context = Context()
     with pytest.raises(Exception, match="token"):

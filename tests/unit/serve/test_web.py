@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from genre_ray.serve.engine import Engine
+from genre_ray.serve.gate import Gate
 from genre_ray.serve.local import LocalBackend
 from genre_ray.serve.settings import Limits, Security, ServeArgs
 from genre_ray.serve.tokens import Tokens
@@ -43,7 +44,8 @@ def test_an_answer_has_every_probability_the_version_and_the_request_id(
     assert answer["label"] == max(answer["probabilities"], key=answer["probabilities"].get)
     assert answer["model"] == {"name": "genre", "version": engine.version}
     assert answer["request_id"] == response.headers["x-request-id"] == "my-id"
-    assert "forward;dur=" in response.headers["server-timing"]
+    stages = [stage.partition(";")[0] for stage in response.headers["server-timing"].split(", ")]
+    assert stages == ["queue", "decode", "forward"]
 
 
 def test_top_k_and_threshold_cut_the_list_and_not_the_probabilities(ask: Ask, document: dict[str, Any]) -> None:
@@ -195,7 +197,9 @@ def test_beyond_its_places_the_service_refuses_with_429_and_a_time(engine: Engin
 
 def test_without_the_token_nothing_is_answered_but_health_and_pages(engine: Engine, document: dict[str, Any]) -> None:
     application = WebApplication(
-        LocalBackend(engine), engine.args, tokens=Tokens(["correct horse battery"]), token_required=True
+        LocalBackend(engine),
+        engine.args,
+        gate=Gate(engine.args.security, Tokens(["correct horse battery"]), token_required=True),
     )
 
     async def scene() -> list[httpx.Response]:
