@@ -1,4 +1,4 @@
-"""The file from which a fit goes on: written whole, checked, read without running code. Knows nothing of what is in it."""
+"""The file from which a fit goes on: written whole, checked, read without running code. Knows not what it holds."""
 
 import hashlib
 import io

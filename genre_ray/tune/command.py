@@ -1,12 +1,12 @@
 """The command line of a search: parse, call, print."""
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from genre_ray.errors import ConfigError, GenreRayError
+from genre_ray.events import say, speaking
 from genre_ray.tune.config import TuneConfig, load
 
 _EXAMPLES = """examples:
@@ -61,6 +61,9 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--gpus", type=float, help="GPUs of a trial, fractions allowed, instead of the file's")
     options.add_argument("--concurrency", type=int, help="trials at a time, instead of the file's")
     options.add_argument("--cache", help="folder or URI of prepared tracks (default: the user's cache folder)")
+    options.add_argument(
+        "--log-format", choices=("text", "json"), default="text", help="json: a JSON object a line on standard error"
+    )
     options.add_argument("--debug", action="store_true", help="full tracebacks and logging")
     return options
 
@@ -68,7 +71,11 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the search; 0 when done, 2 for an error that names its remedy, 130 after Ctrl-C."""
     options = parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO if options.debug else logging.WARNING, format="%(name)s: %(message)s")
+    with speaking(options.log_format, debug=options.debug):
+        return _run(options)
+
+
+def _run(options: argparse.Namespace) -> int:
     try:
         config = configure(options)
         from genre_ray.tune.run import search  # after the file is checked: importing Ray takes seconds
@@ -81,11 +88,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             or_start=options.resume_or_start,
             address=options.address,
             cache=options.cache,
+            stream=sys.stderr,
         )
     except GenreRayError as error:
         if options.debug:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        say(sys.stderr, f"error: {error}", level="error", found=error.found, remedy=error.remedy)
         return 2
     except KeyboardInterrupt:
         return 130

@@ -20,6 +20,7 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 
 from genre_ray.errors import RunError
+from genre_ray.events import say
 from genre_ray.source import is_uri
 from genre_ray.tune.study import JOURNAL
 
@@ -125,7 +126,7 @@ class PushWhenTrialsEnd(Callback):
             self._away = False
 
     def _say(self, what: str) -> None:
-        print(f"{self._mirror.uri} {what}", file=self._stream, flush=True)
+        say(self._stream, f"{self._mirror.uri} {what}", level="warning", event="storage")
 
 
 def fetched(place: str) -> Path:

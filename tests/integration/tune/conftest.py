@@ -34,10 +34,14 @@ class Search:
         self._log = folder / "output.txt"
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self, *options: str) -> None:
+    def write(self) -> Path:
+        """The search file."""
         path = self.folder / "search.yaml"
         path.write_text(yaml.safe_dump(self._config), encoding="utf-8")
-        command = [sys.executable, "-m", "genre_ray.tune", "--config", str(path), "--data", str(self._data)]
+        return path
+
+    def start(self, *options: str) -> None:
+        command = [sys.executable, "-m", "genre_ray.tune", "--config", str(self.write()), "--data", str(self._data)]
         command += ["--output", str(self.folder / "results"), "--cache", str(self._cache), *options]
         with self._log.open("wb") as log:  # a file, since nobody would empty a pipe while the test waits
             self._process = subprocess.Popen(
