@@ -20,8 +20,8 @@ _EXAMPLES = """examples:
       trials for half an hour, then the final fit
   python -m genre_ray.tune --data path/to/gtzan --resume
       go on with a search that was stopped, killed, or ran out of budget
-  python -m genre_ray.tune --address ray://head:10001 --data s3://bucket/music
-      on a cluster
+  python -m genre_ray.tune --address auto --data s3://bucket/music
+      on a machine of a cluster; from elsewhere: ray job submit --working-dir . -- python -m genre_ray.tune ...
   python -m genre_ray.tune --address auto --data s3://bucket/music --gpus 0.25 --concurrency 32
       on a cluster that starts with no GPU: the autoscaler brings machines for what waits
 
@@ -55,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="the same, or begin where there is none: for jobs that are retried",
     )
-    options.add_argument("--address", help="Ray cluster: auto, host:6379 or ray://host:10001; without it, this machine")
+    options.add_argument("--address", help="Ray cluster: auto or host:6379; without it, this machine")
     options.add_argument("--trials", type=int, help="number of trials, instead of the file's")
     options.add_argument("--time-budget", help="time for the trials, such as 90s, 30m, 2h, instead of the file's")
     options.add_argument("--gpus", type=float, help="GPUs of a trial, fractions allowed, instead of the file's")

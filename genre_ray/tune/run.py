@@ -18,7 +18,7 @@ import ray.tune
 import yaml
 from ray.tune.error import TuneError
 
-from genre_ray.connection import connect
+from genre_ray.connection import check_address, connect
 from genre_ray.errors import RunError
 from genre_ray.tune import study as records
 from genre_ray.tune.allotment import bundles, request
@@ -57,6 +57,7 @@ def search(
     there, as after a killed driver, and with `or_start` begins where there is nothing to go on with. RunError,
     ConfigError, CatalogError or SplitError when it cannot start.
     """
+    check_address(address)
     mirror = Mirror.of(output)
     mirror.pull()
     folder = claim(mirror.root, config, resume=resume, or_start=or_start)

@@ -132,3 +132,4 @@ def test_a_search_through_rays_client_is_refused_with_the_way_that_works(
     done = head.run(*search)
     assert done.returncode == 2, done.stderr
     assert "ray job submit" in done.stderr
+    assert list(tmp_path.iterdir()) == [], "nothing was begun"

@@ -23,6 +23,8 @@ import pytest
 from genre_ray.inference import Predictor
 from genre_ray.schema import FEATURE_COLUMNS, Track
 from genre_ray.spectrogram import figure_from_levels
+from tests.integration.processes import below
+from tests.integration.processes import title as name_of
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -134,22 +136,7 @@ def wait_until_well(answers: Answers, *, within_s: float = 90.0, quiet_s: float 
 
 def processes(service: Any, title: str) -> list[int]:
     """Processes of the service whose title begins with `title`."""
-    parents, titles = {}, {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            try:
-                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-                titles[int(entry.name)] = (entry / "cmdline").read_text()
-            except OSError:
-                continue  # ended meanwhile
-    found = []
-    for pid in parents:
-        above = pid
-        while above in parents and above != service.process.pid:
-            above = parents[above]
-        if above == service.process.pid and titles[pid].startswith(title):
-            found.append(pid)
-    return found
+    return [pid for pid in below(service.process.pid) if name_of(pid).startswith(title)]
 
 
 def wait_for_another(service: Any, title: str, before: list[int]) -> list[int]:

@@ -16,6 +16,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
+from tests.integration.processes import below, title
+
 PATIENCE_S = 240.0
 
 
@@ -103,27 +105,7 @@ class Search:
 
     def workers(self, name: str) -> list[int]:
         """Ids of the search's own processes whose title holds `name`, such as `TrainingWorker`."""
-        parents: dict[int, int] = {}
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdecimal():
-                try:
-                    status = (entry / "stat").read_text(encoding="utf-8", errors="replace")
-                except OSError:
-                    continue  # ended meanwhile
-                parents[int(entry.name)] = int(status.rpartition(")")[2].split()[1])
-        return [pid for pid in parents if self._is_below(pid, parents) and name in _title(pid)]
-
-    def _is_below(self, pid: int, parents: Mapping[int, int]) -> bool:
-        while pid in parents and pid != self.process.pid:
-            pid = parents[pid]
-        return pid == self.process.pid
-
-
-def _title(pid: int) -> str:
-    try:
-        return (Path("/proc") / str(pid) / "cmdline").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
+        return [pid for pid in below(self.process.pid) if name in title(pid)]
 
 
 @pytest.fixture

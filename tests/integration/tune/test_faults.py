@@ -17,6 +17,7 @@ from ray.cluster_utils import Cluster
 
 from genre_ray.tune.mirror import Mirror
 from tests.integration.cluster.fake_nodes import free_ports
+from tests.integration.processes import parents, title
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -45,9 +46,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def in_the_middle(trials: list[FrozenTrial]) -> bool:
-    """Two trials run, and both have saved states."""
+    """A trial runs, has saved states, and is far from its end."""
     running = [trial for trial in trials if trial.state == TrialState.RUNNING]
-    return len(running) >= 2 and all(len(trial.intermediate_values) >= 5 for trial in running)
+    return any(5 <= len(trial.intermediate_values) <= 60 for trial in running)
 
 
 def assert_whole(search: Any, before: dict[int, Any]) -> None:
@@ -78,16 +79,23 @@ def test_a_node_killed_in_the_middle_of_a_search_costs_epochs_and_no_trial(
     search = new_search(SEARCH, figures, cache)
     search.start("--address", cluster.address)
     search.wait_until(in_the_middle)
-    cluster.remove_node(cluster.list_all_nodes()[-1], allow_graceful=False)
+    busy = [node for node in cluster.worker_nodes if trials_on(node)]
+    cluster.remove_node(busy[0], allow_graceful=False)
     before = search.ended()
     time.sleep(2.0)
     cluster.add_node(num_cpus=1)
     code, output = search.end()
     assert code == 0, output
-    assert output.count("started again from its last saved epoch, after: ") == 1, output
+    assert output.count("started again from its last saved epoch, after: ") >= 1, output
     assert_whole(search, before)
     for trial in search.trials():
         assert sorted(trial.intermediate_values) == list(range(1, 121)), "ASHA and Optuna saw every epoch once"
+
+
+def trials_on(node: Any) -> list[int]:
+    """Processes of trials on a node, which are its raylet's children."""
+    raylet = node.all_processes["raylet"][0].process.pid
+    return [pid for pid, parent in parents().items() if parent == raylet and "Trainable" in title(pid)]
 
 
 def test_a_driver_killed_five_times_at_any_moment_of_its_life_loses_no_finished_trial(
