@@ -129,7 +129,10 @@ def _storage_errors(folder: Path) -> Iterator[None]:
 
 def _system_error(error: BaseException | None) -> OSError | None:
     """What the system said of its storage, when that led to `error`."""
-    while error is not None and not (isinstance(error, OSError) and error.errno in _STORAGE):
+    # What pyarrow says of object storage is an OSError without a number.
+    while error is not None and not (
+        isinstance(error, OSError) and (error.errno in _STORAGE or (type(error) is OSError and error.errno is None))
+    ):
         error = error.__cause__ or error.__context__
     return error
 

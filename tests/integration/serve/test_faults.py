@@ -198,10 +198,19 @@ def redis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     running.wait()
 
 
+def on_other_ports(document: dict[str, Any]) -> None:
+    """Than those of the service that the tests before have started."""
+    environment = document["controller_options"]["runtime_env"]["env_vars"]
+    environment |= {
+        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": "31500",
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": "31700",
+    }
+
+
 def test_the_head_of_ray_restarted_under_load_costs_no_answer(
     redis: None, serving: Callable[..., Any], questions: list[Question]
 ) -> None:
-    service = serving(None, ON_A_CLUSTER)
+    service = serving(on_other_ports, ON_A_CLUSTER)
     with load(service, questions) as answers:
         time.sleep(1.0)
         service.process.send_signal(signal.SIGUSR1)
