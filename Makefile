@@ -29,7 +29,7 @@ test: $(INSTALLED)  ## the tests, with whole searches, services and a browser: 2
 quick: $(INSTALLED)  ## those that take seconds: 4 minutes
 	$(BIN)/python -m pytest -m 'not slow and not soak' $(ARGS)
 
-soak: $(INSTALLED)  ## the tests of many minutes: autoscaling with fake nodes, ten thousand damaged uploads
+soak: $(INSTALLED)  ## the tests of many minutes: nodes and replicas that come and go, every typo, ten thousand damaged uploads
 	$(BIN)/python -m pytest -m soak $(ARGS)
 
 lint: $(INSTALLED)  ## ruff and mypy

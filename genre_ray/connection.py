@@ -18,13 +18,24 @@ logger = logging.getLogger(__name__)
 _ATTEMPTS = 3
 
 
+def check_address(address: str | None) -> None:
+    """RunError for Ray's client, which can neither run Tune nor carry our files."""
+    if address is not None and address.startswith("ray://"):
+        raise RunError(
+            f"{address} is Ray's client, through which neither Tune nor Data can be driven from here",
+            expected="auto or host:6379, on a machine of the cluster",
+            remedy="submit it as a job: ray job submit --address http://head:8265 --working-dir . -- "
+            "python -m genre_ray.tune --address auto ...",
+        )
+
+
 @contextmanager
 def connect(address: str | None = None, *, num_cpus: int | None = None, num_gpus: int | None = None) -> Iterator[None]:
     """Be connected to Ray inside the block.
 
-    With `address` (`auto`, `host:port` or `ray://host:port`) that cluster is used, and this package is sent to its
-    workers. Without, a cluster of this machine alone is started, and stopped at the end. A connection that is already
-    there is used as it is and left open. RunError when the address does not answer, or Ray does not start.
+    With `address` (`auto` or `host:port`) that cluster is used, and this package is sent to its workers. Without, a
+    cluster of this machine alone is started, and stopped at the end. A connection that is already there is used as it
+    is and left open. RunError when the address does not answer, or Ray does not start.
     """
     if ray.is_initialized():
         yield
@@ -67,6 +78,7 @@ def _start_here(num_cpus: int | None, num_gpus: int | None) -> None:
 
 
 def _join(address: str) -> None:
+    check_address(address)
     package = Path(genre_ray.__file__).parent
     try:
         ray.init(
@@ -79,6 +91,6 @@ def _join(address: str) -> None:
         raise RunError(
             f"no Ray cluster answers at {address}",
             found=str(error).splitlines()[0] if str(error) else type(error).__name__,
-            expected="auto (on a node of the cluster), host:6379, or ray://host:10001",
+            expected="auto or host:6379, on a machine of the cluster",
             remedy="start one with `ray up cluster/aws.yaml`, or leave --address out to run on this machine",
         ) from error

@@ -3,6 +3,7 @@
 Knows nothing about which settings there are.
 """
 
+import math
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -46,9 +47,31 @@ def load_yaml_documents(path: Path) -> list[Any]:
         ) from error
     try:
         # a SafeLoader that refuses duplicates
-        return list(yaml.load_all(text, Loader=_UniqueKeyLoader))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML", found=str(error).replace("\n", " ")) from error
+        documents = list(yaml.load_all(text, Loader=_UniqueKeyLoader))
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ConfigError(
+            f"{path}: not valid YAML", found=" ".join(str(error).split()), remedy="mend it at that line"
+        ) from error
+    if _size(documents, {}) > _LARGEST:
+        raise ConfigError(
+            f"{path}: too large", expected=f"at most {_LARGEST} values", remedy="an alias (*name) must not hold itself"
+        )
+    return documents
+
+
+_LARGEST = 100_000
+"""Values in a file, aliases followed: what every check here walks through."""
+
+
+def _size(value: Any, known: dict[int, float]) -> float:
+    """How many values there are, infinitely many where an alias holds itself; each object is counted once."""
+    if not isinstance(value, dict | list):
+        return 1
+    if id(value) not in known:
+        known[id(value)] = math.inf  # until it is counted: whoever meets it before then is inside it
+        parts = value.values() if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_size(part, known) for part in parts)
+    return known[id(value)]
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -60,6 +83,8 @@ class _UniqueKeyLoader(yaml.SafeLoader):
             if key_node.tag == "tag:yaml.org,2002:merge":
                 continue
             key = self.construct_object(key_node, deep=True)
+            if isinstance(key, dict | list):
+                raise yaml.constructor.ConstructorError(None, None, "a key must be a word", key_node.start_mark)
             if key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
             seen.add(key)

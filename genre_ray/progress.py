@@ -6,6 +6,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self, TextIO
 
+from genre_ray.events import say
+
 _REDRAW_S = 0.1
 _FIRST_LINE_S = 5.0
 _LINE_EVERY_S = 15.0
@@ -93,10 +95,10 @@ class Progress:
             # Blanks cover what a longer line before left behind.
             text = "\r" + text.ljust(self._width) + ("\n" if final else "")
             self._width = len(text.strip())
+            self._stream.write(text)
+            self._stream.flush()
         else:
-            text += "\n"
-        self._stream.write(text)
-        self._stream.flush()
+            say(self._stream, text, event=self._verb, done=self._done, total=self._total, failed=self._failed)
 
 
 def duration(seconds: float) -> str:

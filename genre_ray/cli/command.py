@@ -5,13 +5,13 @@ at once.
 """
 
 import argparse
-import logging
 import os
 import sys
 from collections.abc import Sequence
 
 from genre_ray.cli import data, doctor, evaluate, features, predict, promote, serve, validate
 from genre_ray.errors import GenreRayError
+from genre_ray.events import say, speaking
 
 _MODULES = (data, evaluate, predict, features, serve, promote, validate, doctor)
 
@@ -39,6 +39,9 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="store_true", help="show the version and exit")
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--debug", action="store_true", help="full tracebacks and logging")
+    shared.add_argument(
+        "--log-format", choices=("text", "json"), default="text", help="json: a JSON object a line on standard error"
+    )
     commands = top.add_subparsers(dest="command", metavar="command", title="commands")
     commands.add_parser(
         "tune", help="search with Ray Tune and Optuna (same as python -m genre_ray.tune)", add_help=False
@@ -75,8 +78,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.command is None:
         top.print_help()
         return 2
-    logging.basicConfig(level=logging.INFO if options.debug else logging.WARNING, format="%(name)s: %(message)s")
-    return _run(options)
+    with speaking(options.log_format, debug=options.debug):
+        return _run(options)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -85,7 +88,7 @@ def _run(options: argparse.Namespace) -> int:
     except GenreRayError as error:
         if options.debug:
             raise
-        print(explain(error), file=sys.stderr)
+        say(sys.stderr, explain(error), level="error", found=error.found, remedy=error.remedy)
         return 2
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)

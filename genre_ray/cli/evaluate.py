@@ -61,7 +61,7 @@ def add_options(options: argparse.ArgumentParser) -> None:
     seen.help = "of --checkpoint: tracks that it was fitted on (default: refuse)"
     options.add_argument("--output", type=Path, help="default: results/evaluate-<what>-<protocol>")
     options.add_argument("--again", action="store_true", help="run everything again, even what is there already")
-    options.add_argument("--address", help="Ray cluster: auto, host:6379 or ray://host:10001; without it, this machine")
+    options.add_argument("--address", help="Ray cluster: auto or host:6379; without it, this machine")
     options.add_argument("--cpus", type=int, default=1, help="cores of one run (default: 1)")
     options.add_argument("--cache", help="folder or URI of prepared tracks (default: the user's cache folder)")
     streaming = options.add_argument("--streaming", choices=("auto", "always", "never"))

@@ -83,7 +83,7 @@ def check_node(config: Mapping[str, Any], place: str, *, needs_key: bool) -> Ite
 def _check_region(provider: Mapping[str, Any]) -> Iterator[Problem]:
     region = provider.get("region")
     known = _regions()
-    if region not in known:
+    if not isinstance(region, str) or region not in known:
         yield Problem(field="provider.region", what="no AWS region", value=region, remedy=spelling(region, known))
         return
     zones = provider.get("availability_zone")

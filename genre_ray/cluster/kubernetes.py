@@ -2,10 +2,10 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from genre_ray.cluster import kuberay
+from genre_ray.cluster import amounts, kuberay
 from genre_ray.cluster.problem import Problem, inside, spelling
 from genre_ray.cluster.scan import holds_placeholder
 from genre_ray.cluster.shape import shapes
@@ -28,6 +28,7 @@ KINDS = {
 }
 """The kinds that are checked, and the API version of each."""
 
+_WORKLOADS = ("Deployment", "StatefulSet")
 _DNS_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _SECRET_NAME = re.compile(r"(?i)(password|passwd|secret|token|api_?key|access_?key)")
 _NOT_SECRET = re.compile(r"(?i)(_FILE|_PATH|_MODE|_NAME|_URI)$")
@@ -36,7 +37,7 @@ _NOT_SECRET = re.compile(r"(?i)(_FILE|_PATH|_MODE|_NAME|_URI)$")
 def check(document: Mapping[str, Any]) -> Iterator[Problem]:
     """Problems of one manifest, given as its parsed content."""
     kind, version = document.get("kind"), document.get("apiVersion")
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         yield Problem(
             field="kind", what="not a kind that can be checked here", value=kind, remedy=spelling(kind, KINDS)
         )
@@ -54,6 +55,8 @@ def check(document: Mapping[str, Any]) -> Iterator[Problem]:
         )
     # The rules beyond the fields take the fields for granted.
     if not found:
+        yield from amounts.check(document)
+        yield from _check_own_selector(document, kind)
         for place, template, ray in _templates(document, kind):
             yield from _check_pod(template.get("spec") or {}, inside(place, "spec"), _claims(document), ray=ray)
         if kind.startswith("Ray"):
@@ -72,7 +75,7 @@ def _check_name(document: Mapping[str, Any]) -> Iterator[Problem]:
 def _templates(document: Mapping[str, Any], kind: str) -> Iterator[tuple[str, Mapping[str, Any], bool]]:
     """The pod templates of a manifest: place, template, and whether Ray's nodes run in it."""
     spec = document.get("spec") or {}
-    if kind in ("Deployment", "StatefulSet"):
+    if kind in _WORKLOADS:
         yield "spec.template", spec["template"], False
     if spec.get("submitterPodTemplate"):
         yield "spec.submitterPodTemplate", spec["submitterPodTemplate"], False
@@ -80,6 +83,46 @@ def _templates(document: Mapping[str, Any], kind: str) -> Iterator[tuple[str, Ma
         yield f"{place}.headGroupSpec.template", cluster["headGroupSpec"]["template"], True
         for index, group in enumerate(cluster.get("workerGroupSpecs") or []):
             yield f"{place}.workerGroupSpecs.{index}.template", group["template"], True
+
+
+def check_selectors(documents: Sequence[Any]) -> Iterator[tuple[int, Problem]]:
+    """Services and policies of a file that select none of the pods which the same file makes; with their places."""
+    workloads = [entry for entry in documents if isinstance(entry, Mapping) and entry.get("kind") in _WORKLOADS]
+    made = [_labels(entry) for entry in workloads]
+    for index, document in enumerate(documents):
+        spec = document.get("spec") if isinstance(document, Mapping) else None
+        if not made or not isinstance(spec, Mapping):
+            continue
+        field = {"Service": "selector", "NetworkPolicy": "podSelector"}.get(str(document.get("kind")), "")
+        selector = spec.get(field) or {}
+        wanted = selector.get("matchLabels", {}) if field == "podSelector" else selector
+        if isinstance(wanted, Mapping) and not any(wanted.items() <= labels.items() for labels in made):
+            yield (
+                index,
+                Problem(
+                    field=f"spec.{field}",
+                    what="selects no pod of this file",
+                    value=wanted,
+                    remedy=f"its pods have the labels {made}",
+                ),
+            )
+
+
+def _check_own_selector(document: Mapping[str, Any], kind: str) -> Iterator[Problem]:
+    if kind in _WORKLOADS:
+        wanted = document["spec"]["selector"].get("matchLabels") or {}
+        if not wanted.items() <= _labels(document).items():
+            yield Problem(
+                field="spec.selector.matchLabels",
+                what="does not select the pods of spec.template",
+                value=wanted,
+                remedy=f"they have the labels {_labels(document)}",
+            )
+
+
+def _labels(workload: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = ((workload.get("spec") or {}).get("template") or {}).get("metadata") or {}
+    return found.get("labels") or {}
 
 
 def _claims(document: Mapping[str, Any]) -> set[str]:

@@ -5,6 +5,7 @@ Knows nothing about Kubernetes. Starts nothing and asks no cloud.
 
 import contextlib
 import copy
+import difflib
 import io
 import json
 import logging
@@ -23,6 +24,7 @@ from genre_ray.cluster.commands import check_start
 from genre_ray.cluster.problem import Problem, inside, spelling
 
 _PROVIDERS = ("aws", "gcp", "local", "external")
+_RESOURCES = ("CPU", "GPU", "TPU", "memory", "object_store_memory")
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,62}")
 
 
@@ -78,7 +80,7 @@ def _prepare(document: Mapping[str, Any]) -> tuple[dict[str, Any], Problem | Non
     try:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             prepared: dict[str, Any] = prepare_config(copy.deepcopy(dict(document)))
-    except (click.ClickException, AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
+    except (click.ClickException, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
         text = " ".join(f"{said.getvalue()} {error}".split())
         return {}, Problem(
             field="(top level)", what=f"Ray cannot read it: {text}", remedy="compare with cluster/aws.yaml"
@@ -123,7 +125,8 @@ def _check_cloud(document: Mapping[str, Any], provider: Mapping[str, Any]) -> It
         )
         return
     yield from aws.check_provider(provider) if kind == "aws" else gcp.check_provider(provider)
-    needs_key = "ssh_private_key" in (document.get("auth") or {})
+    auth = document.get("auth")
+    needs_key = isinstance(auth, Mapping) and "ssh_private_key" in auth
     for name, place, node in _node_types(document):
         config = node.get("node_config")
         if not isinstance(config, Mapping):
@@ -151,6 +154,9 @@ def _check_sizes(document: Mapping[str, Any]) -> Iterator[Problem]:
     total = document.get("max_workers")
     for kind, place, node in _node_types(document):
         least, most = node.get("min_workers", 0), node.get("max_workers")
+        for field in ("min_workers", "max_workers"):
+            if isinstance(node.get(field), int) and node[field] < 0:
+                yield Problem(field=f"{place}.{field}", what="is below 0", value=node[field], remedy="give 0 or more")
         if isinstance(least, int) and isinstance(most, int) and least > most:
             yield Problem(
                 field=f"{place}.min_workers", what=f"exceeds max_workers {most}", value=least, remedy="lower it"
@@ -162,6 +168,7 @@ def _check_sizes(document: Mapping[str, Any]) -> Iterator[Problem]:
                 value=most,
                 remedy="raise that, or lower this",
             )
+        yield from _check_resources(node.get("resources"), f"{place}.resources")
         if kind != document.get("head_node_type") and most is None:
             yield Problem(
                 field=f"{place}.max_workers",
@@ -172,6 +179,16 @@ def _check_sizes(document: Mapping[str, Any]) -> Iterator[Problem]:
         value = document.get(field, 1)
         if isinstance(value, int | float) and value <= 0:
             yield Problem(field=field, what="is not above 0", value=value, remedy="give a positive number")
+
+
+def _check_resources(resources: object, place: str) -> Iterator[Problem]:
+    """Ray takes any name as a resource of one's own: `Cpu: 4` makes machines on which nothing runs."""
+    for name, value in resources.items() if isinstance(resources, Mapping) else ():
+        near = difflib.get_close_matches(str(name).lower(), [known.lower() for known in _RESOURCES], n=1, cutoff=0.75)
+        if name not in _RESOURCES and near:
+            yield Problem(
+                field=inside(place, name), what="unknown resource", value=value, remedy=spelling(near[0], _RESOURCES)
+            )
 
 
 def _node_types(document: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
@@ -193,6 +210,13 @@ def _check_files(document: Mapping[str, Any]) -> Iterator[Problem]:
             )
         elif not Path(local).expanduser().exists():
             yield Problem(field=place, what="is not there", value=local, remedy=_where(local))
+    for field in ("rsync_exclude", "rsync_filter"):
+        patterns = document.get(field)
+        for index, pattern in enumerate(patterns if isinstance(patterns, list) else ()):
+            if not isinstance(pattern, str):
+                yield Problem(
+                    field=f"{field}.{index}", what="is not text", value=pattern, remedy="write a pattern in quotes"
+                )
     auth = document.get("auth")
     for field in ("ssh_private_key", "ssh_public_key"):
         key = auth.get(field) if isinstance(auth, Mapping) else None

@@ -42,13 +42,13 @@ def check_provider(provider: Mapping[str, Any]) -> Iterator[Problem]:
             field="provider.worker_ips", what="is not a list", value=workers, remedy="give a list, [] for none"
         )
         return
-    seen = {provider.get("head_ip")}
+    seen = [provider.get("head_ip")]
     for index, worker in enumerate(workers):
         place = f"provider.worker_ips.{index}"
         yield from _check_address(worker, place)
         if worker in seen and not holds_placeholder(worker):
             yield Problem(field=place, what="is named twice", value=worker, remedy="name each machine once")
-        seen.add(worker)
+        seen.append(worker)
 
 
 def _check_address(value: object, place: str) -> Iterator[Problem]:

@@ -9,7 +9,8 @@ A file of shapes is YAML, one block a type:
       limits: {each: quantity}   a map with free keys
       pullPolicy: Always | Never an enumeration; a single word that is no block and no basic type is one too
 
-Basic types: string, integer, number, boolean, quantity (`500m`, `4Gi` or a number), int-or-string, any.
+Basic types: string, integer, number, boolean, quantity (`500m`, `4Gi` or a number), int-or-string, int64 (a whole
+number, or one in quotes), any.
 """
 
 import re
@@ -24,7 +25,7 @@ from genre_ray.config import load_yaml
 _QUANTITY = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?")
 """The grammar of apimachinery's resource.Quantity."""
 
-_BASIC = frozenset({"string", "integer", "number", "boolean", "quantity", "int-or-string", "any"})
+_BASIC = frozenset({"string", "integer", "number", "boolean", "quantity", "int-or-string", "int64", "any"})
 
 
 class Shapes:
@@ -106,6 +107,7 @@ def _fits(kind: str, value: object) -> bool:
         "integer": whole,
         "number": number,
         "int-or-string": whole or isinstance(value, str),
+        "int64": whole or (isinstance(value, str) and value.isdecimal()),
         "quantity": number or (isinstance(value, str) and _QUANTITY.fullmatch(value) is not None),
     }[kind]
 
@@ -127,6 +129,7 @@ def _said(kind: Any) -> str:
         "boolean": "true or false",
         "quantity": "a quantity such as 500m or 4Gi",
         "int-or-string": "a whole number or text",
+        "int64": "a whole number",
         "any": "a value",
     }
     return words.get(kind, f"a mapping ({kind})" if " | " not in kind else f"one of {kind.replace(' | ', ', ')}")

@@ -24,10 +24,14 @@ def validate(path: Path) -> list[str]:
         return [str(error)]
     if not documents:
         return [f"{path}: (top level): is empty; write a cluster file or a manifest"]
-    problems: list[str] = []
-    for index, document in enumerate(documents):
-        origin = str(path) if len(documents) == 1 else f"{path} (document {index + 1})"
-        problems += [problem.text(origin) for problem in _check(document)]
+    origins = [str(path) if len(documents) == 1 else f"{path} (document {i + 1})" for i in range(len(documents))]
+    problems = [
+        problem.text(origin)
+        for origin, document in zip(origins, documents, strict=True)
+        for problem in _check(document)
+    ]
+    if not problems:
+        problems = [problem.text(origins[i]) for i, problem in kubernetes.check_selectors(documents)]
     return problems
 
 

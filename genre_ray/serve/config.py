@@ -3,9 +3,11 @@
 Knows nothing about running services.
 """
 
+import difflib
 import inspect
 import re
 import typing
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +36,11 @@ def check(document: Any, *, origin: str) -> None:
     """ConfigError, each of its lines begun with `origin`, when a key, name or value of the document is not real."""
     if not isinstance(document, dict):
         raise ConfigError(f"{origin}: not a mapping", found=type(document).__name__, expected="applications: [...]")
-    problems = unknown_keys(document) + _unknown_environment(document) + _unknown_deployments(document)
+    problems = [*unknown_keys(document), *_unknown_environment(document), *_unknown_deployments(document)]
     if problems:
         raise ConfigError("\n".join(f"{origin}: {problem}" for problem in problems))
     _validate_by_ray(document, origin)
+    _validate_scaling(document, origin)
     for place, application in enumerate(document["applications"]):
         if application["import_path"] == IMPORT_PATH:
             _validate_ours(application, f"{origin}: applications.{place}")
@@ -50,7 +53,7 @@ def unknown_keys(document: dict[str, Any]) -> list[str]:
     return list(_unknown(document, ServeDeploySchema, ""))
 
 
-def _unknown(value: Any, annotation: Any, place: str) -> typing.Iterator[str]:
+def _unknown(value: Any, annotation: Any, place: str) -> Iterator[str]:
     """Walk a document beside the schema. Where the schema takes any mapping, the model it stands for is known here."""
     if isinstance(value, list):
         for i, item in enumerate(value):
@@ -63,7 +66,7 @@ def _unknown(value: Any, annotation: Any, place: str) -> typing.Iterator[str]:
         here = f"{place}.{key}".lstrip(".")
         field = model.model_fields.get(key)
         if field is None:
-            yield f"{here}: there is no such key; known there: {', '.join(sorted(model.model_fields))}"
+            yield f"{here}: there is no such key (value {inner!r:.80}); {_nearest(key, model.model_fields)}"
         elif key not in ("args", "user_config", "runtime_env"):
             yield from _unknown(inner, field.annotation, here)
 
@@ -75,28 +78,55 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
     return next((model for model in found if model is not None), None)
 
 
-def _unknown_environment(document: dict[str, Any]) -> list[str]:
+def _nearest(word: str, known: Iterable[str]) -> str:
+    """The nearest of the known words as a remedy, and all of them."""
+    names = sorted(known)
+    near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    return (f"did you mean {near[0]}? " if near else "") + f"known there: {', '.join(names)}"
+
+
+def _unknown_environment(document: dict[str, Any]) -> Iterator[str]:
     """Serve's environment variables that this Ray does not read: a misspelt one is as silent as a misspelt key."""
+    from ray._private.ray_constants import WORKER_PROCESS_SETUP_HOOK_ENV_VAR
     from ray.serve._private import constants
 
-    runtime_env = (document.get("controller_options") or {}).get("runtime_env") or {}
-    read = set(_ENVIRONMENT.findall(inspect.getsource(constants)))
-    return [
-        f"controller_options.runtime_env.env_vars.{name}: this version of Ray reads no such variable"
-        for name in runtime_env.get("env_vars") or {}
-        if name.startswith("RAY_SERVE_") and name not in read
-    ]
+    runtime_env = _mapping(_mapping(document.get("controller_options")).get("runtime_env"))
+    read = {*_ENVIRONMENT.findall(inspect.getsource(constants)), WORKER_PROCESS_SETUP_HOOK_ENV_VAR}
+    for name, value in _mapping(runtime_env.get("env_vars")).items():
+        near = difflib.get_close_matches(str(name), read, n=1, cutoff=0.85)
+        if name not in read and (near or str(name).startswith("RAY_SERVE_")):
+            remedy = f"did you mean {near[0]}?" if near else "leave it out, or look it up in Serve's constants.py"
+            yield (
+                f"controller_options.runtime_env.env_vars.{name}: this version of Ray reads no such variable "
+                f"(value {value!r:.80}); {remedy}"
+            )
 
 
-def _unknown_deployments(document: dict[str, Any]) -> list[str]:
-    return [
-        f"applications.{i}.deployments.{j}.name: {deployment.get('name')!r} is no deployment of {IMPORT_PATH}; "
-        f"known: {', '.join(DEPLOYMENTS)}"
-        for i, application in enumerate(document.get("applications") or [])
-        if isinstance(application, dict) and application.get("import_path") == IMPORT_PATH
-        for j, deployment in enumerate(application.get("deployments") or [])
-        if deployment.get("name") not in DEPLOYMENTS
-    ]
+def _unknown_deployments(document: dict[str, Any]) -> Iterator[str]:
+    for place, deployment in _deployments(document, IMPORT_PATH):
+        if deployment.get("name") not in DEPLOYMENTS:
+            yield (
+                f"{place}.name: {deployment.get('name')!r} is no deployment of {IMPORT_PATH}; "
+                f"known: {', '.join(DEPLOYMENTS)}"
+            )
+
+
+def _deployments(document: dict[str, Any], import_path: str | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each deployment with its place; what is of another form is left to Ray's schema."""
+    for i, application in enumerate(_list(document.get("applications"))):
+        ours = _mapping(application)
+        if import_path is None or ours.get("import_path") == import_path:
+            for j, deployment in enumerate(_list(ours.get("deployments"))):
+                if isinstance(deployment, dict):
+                    yield f"applications.{i}.deployments.{j}", deployment
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _validate_by_ray(document: dict[str, Any], origin: str) -> None:
@@ -105,8 +135,39 @@ def _validate_by_ray(document: dict[str, Any], origin: str) -> None:
     try:
         ServeDeploySchema.model_validate(document)
     except ValidationError as error:
-        lines = [f"{origin}: {'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()]
-        raise ConfigError("\n".join(lines)) from error
+        raise ConfigError("\n".join(_said_by(error, origin))) from error
+    except (
+        AttributeError,
+        TypeError,
+        ValueError,
+    ) as error:  # Ray's validators meet values of a type they do not expect
+        raise ConfigError(
+            f"{origin}: Ray cannot read it: {error}", remedy="compare serve_configs/hybrid.yaml"
+        ) from error
+
+
+def _validate_scaling(document: dict[str, Any], origin: str) -> None:
+    """Ray's schema takes any mapping as autoscaling_config, and looks at the values when the service is deployed."""
+    from ray.serve.config import AutoscalingConfig
+
+    lines: list[str] = []
+    for place, deployment in _deployments(document):
+        scaling = deployment.get("autoscaling_config")
+        if isinstance(scaling, dict):
+            try:
+                AutoscalingConfig.model_validate(scaling)
+            except ValidationError as error:
+                lines += _said_by(error, f"{origin}: {place}.autoscaling_config", separator=".")
+    if lines:
+        raise ConfigError("\n".join(lines))
+
+
+def _said_by(error: ValidationError, origin: str, *, separator: str = ": ") -> list[str]:
+    lines = []
+    for item in error.errors():
+        place = ".".join(str(part) for part in item["loc"])
+        lines.append(f"{origin}{separator if place else ''}{place}: {item['msg']} (value {item.get('input')!r:.80})")
+    return lines
 
 
 def _validate_ours(application: dict[str, Any], origin: str) -> None:

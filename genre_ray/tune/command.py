@@ -1,12 +1,12 @@
 """The command line of a search: parse, call, print."""
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from genre_ray.errors import ConfigError, GenreRayError
+from genre_ray.events import say, speaking
 from genre_ray.tune.config import TuneConfig, load
 
 _EXAMPLES = """examples:
@@ -20,8 +20,8 @@ _EXAMPLES = """examples:
       trials for half an hour, then the final fit
   python -m genre_ray.tune --data path/to/gtzan --resume
       go on with a search that was stopped, killed, or ran out of budget
-  python -m genre_ray.tune --address ray://head:10001 --data s3://bucket/music
-      on a cluster
+  python -m genre_ray.tune --address auto --data s3://bucket/music
+      on a machine of a cluster; from elsewhere: ray job submit --working-dir . -- python -m genre_ray.tune ...
   python -m genre_ray.tune --address auto --data s3://bucket/music --gpus 0.25 --concurrency 32
       on a cluster that starts with no GPU: the autoscaler brings machines for what waits
 
@@ -55,12 +55,15 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="the same, or begin where there is none: for jobs that are retried",
     )
-    options.add_argument("--address", help="Ray cluster: auto, host:6379 or ray://host:10001; without it, this machine")
+    options.add_argument("--address", help="Ray cluster: auto or host:6379; without it, this machine")
     options.add_argument("--trials", type=int, help="number of trials, instead of the file's")
     options.add_argument("--time-budget", help="time for the trials, such as 90s, 30m, 2h, instead of the file's")
     options.add_argument("--gpus", type=float, help="GPUs of a trial, fractions allowed, instead of the file's")
     options.add_argument("--concurrency", type=int, help="trials at a time, instead of the file's")
     options.add_argument("--cache", help="folder or URI of prepared tracks (default: the user's cache folder)")
+    options.add_argument(
+        "--log-format", choices=("text", "json"), default="text", help="json: a JSON object a line on standard error"
+    )
     options.add_argument("--debug", action="store_true", help="full tracebacks and logging")
     return options
 
@@ -68,7 +71,11 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the search; 0 when done, 2 for an error that names its remedy, 130 after Ctrl-C."""
     options = parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO if options.debug else logging.WARNING, format="%(name)s: %(message)s")
+    with speaking(options.log_format, debug=options.debug):
+        return _run(options)
+
+
+def _run(options: argparse.Namespace) -> int:
     try:
         config = configure(options)
         from genre_ray.tune.run import search  # after the file is checked: importing Ray takes seconds
@@ -81,11 +88,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             or_start=options.resume_or_start,
             address=options.address,
             cache=options.cache,
+            stream=sys.stderr,
         )
     except GenreRayError as error:
         if options.debug:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        say(sys.stderr, f"error: {error}", level="error", found=error.found, remedy=error.remedy)
         return 2
     except KeyboardInterrupt:
         return 130

@@ -5,23 +5,33 @@ when a trial ends. States of trials go the other way: workers write them to the 
 """
 
 import hashlib
+import logging
 import os
 import shutil
 import tempfile
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, TypeVar
 
 from pyarrow import fs
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
 from genre_ray.errors import RunError
+from genre_ray.events import say
 from genre_ray.source import is_uri
 from genre_ray.tune.study import JOURNAL
 
 TRIALS = "trials"
 """Folder of the trials' states and logs; on a cluster the workers write it, not the driver."""
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+_PATIENCE_S = 600.0
+"""How long storage may be away before what needs it gives up."""
 
 _REMEDY = "check the URI, your credentials and your rights"
 _NOT_MIRRORED = {"driver.lock", "study.journal.lock"}
@@ -86,18 +96,37 @@ class Mirror:
 
 
 class PushWhenTrialsEnd(Callback):
-    """Uploads the study whenever a trial ends, so that a lost driver costs the trials in hand at most."""
+    """Uploads the study whenever a trial ends, so that a lost driver costs the trials in hand at most.
 
-    def __init__(self, mirror: Mirror, folder: Path) -> None:
-        self._mirror, self._folder = mirror, folder
+    While the storage is away the search goes on; what was not uploaded then is when the next trial ends.
+    """
+
+    def __init__(self, mirror: Mirror, folder: Path, stream: TextIO) -> None:
+        self._mirror, self._folder, self._stream = mirror, folder, stream
+        self._away = False
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial ended by itself or was stopped."""
-        self._mirror.push(self._folder)
+        self._push()
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial failed for good."""
-        self._mirror.push(self._folder)
+        self._push()
+
+    def _push(self) -> None:
+        try:
+            self._mirror.push(self._folder)
+        except RunError as error:
+            if not self._away:
+                self._say(f"cannot be reached, the search goes on and uploads later: {error.found}")
+            self._away = True
+        else:
+            if self._away:
+                self._say("can be reached again, everything is uploaded")
+            self._away = False
+
+    def _say(self, what: str) -> None:
+        say(self._stream, f"{self._mirror.uri} {what}", level="warning", event="storage")
 
 
 def fetched(place: str) -> Path:
@@ -105,8 +134,23 @@ def fetched(place: str) -> Path:
     if not is_uri(place):
         return Path(place)
     local = Path(tempfile.mkdtemp(prefix="genre_ray-trial-"))
-    _download(place, local)
+    patiently(lambda: _download(place, local))
     return local
+
+
+def patiently(call: Callable[[], T], *, patience_s: float = _PATIENCE_S) -> T:
+    """What `call` returns; while storage is away it is called again, for `patience_s`, and then its RunError raised."""
+    deadline = time.monotonic() + patience_s
+    pause_s = 1.0
+    while True:
+        try:
+            return call()
+        except RunError as error:
+            if time.monotonic() + pause_s > deadline:
+                raise
+            logger.warning("%s; trying again for %.0f s", error, deadline - time.monotonic())
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, 30.0)
 
 
 def _journal_size(folder: Path) -> int:
@@ -139,9 +183,9 @@ def _download(uri: str, target: Path, *, skip: str | None = None) -> None:
 
 
 def _write(system: fs.FileSystem, place: str, content: bytes) -> None:
-    if isinstance(system, fs.LocalFileSystem):
-        system.create_dir(str(Path(place).parent), recursive=True)
     try:
+        if isinstance(system, fs.LocalFileSystem):
+            system.create_dir(str(Path(place).parent), recursive=True)
         with system.open_output_stream(place) as target:
             target.write(content)
     except OSError as error:

@@ -12,6 +12,7 @@ from typing import Any, TextIO
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
+from genre_ray.events import say
 from genre_ray.tune.searcher import SCORE, StudySearcher
 from genre_ray.tune.telemetry import SearchTelemetry
 
@@ -50,6 +51,8 @@ class SearchProgress(Callback):
         self._started = clock()
         self._spoke = self._started
         self._running: dict[str, dict[str, Any]] = {}
+        self._saved: dict[str, str | None] = {}
+        self._unsaved: set[str] = set()
         self._telemetry = SearchTelemetry(metric)
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
@@ -83,7 +86,10 @@ class SearchProgress(Callback):
             f"{name.rsplit('.', 1)[-1]}={_short(value)}" for name, value in trial.config["params"].items()
         )
         shown = "-" if score is None else f"{score:.4f}"
-        self._say(f"trial {trial.config['number']} {outcome} at epoch {result.get('epoch')}: {shown}{mark}  {params}")
+        self._say(
+            f"trial {trial.config['number']} {outcome} at epoch {result.get('epoch')}: {shown}{mark}  {params}",
+            **_fields(trial, outcome),
+        )
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial that failed for good: the reason in a line, the search goes on."""
@@ -92,13 +98,30 @@ class SearchProgress(Callback):
         reason = _reason(trial)
         self._searcher.note_error(trial.trial_id, reason)
         self._note("failed")
-        self._say(f"trial {trial.config['number']} failed: {reason} (full trace: {trial.path}/error.txt)")
+        what = f"trial {trial.config['number']} failed: {reason} (full trace: {trial.path}/error.txt)"
+        self._say(what, level="error", reason=reason, **_fields(trial, "failed"))
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial that is started again."""
         self._note("recovered")
-        number = trial.config["number"]
-        self._say(f"trial {number} started again from its last saved epoch, after: {_reason(trial)}")
+        reason = _reason(trial)
+        what = f"trial {trial.config['number']} started again from its last saved epoch, after: {reason}"
+        self._say(what, level="warning", reason=reason, **_fields(trial, "recovered"))
+
+    def on_trial_save(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """A state was saved; or not, since a full disk costs the state and not the trial: said once until it works."""
+        place = trial.checkpoint.path if trial.checkpoint else None
+        if place != self._saved.get(trial.trial_id):
+            self._unsaved.discard(trial.trial_id)
+        elif trial.trial_id not in self._unsaved:
+            self._unsaved.add(trial.trial_id)
+            self._say(
+                f"the state of trial {trial.config['number']} was not saved: is {trial.local_experiment_path} full, or "
+                "away? it goes on; should its worker be lost, it goes on from its state of before",
+                level="warning",
+                **_fields(trial, "not saved"),
+            )
+        self._saved[trial.trial_id] = place
 
     def _note(self, outcome: str) -> None:
         self._telemetry.ended(outcome, self._best)
@@ -109,14 +132,14 @@ class SearchProgress(Callback):
             return True
         return score < self._best if self._lower_is_better else score > self._best
 
-    def _say(self, text: str) -> None:
+    def _say(self, text: str, *, level: str = "info", **fields: Any) -> None:
         now = self._clock()
         self._spoke = now
         done = self._done_before + self._ended
         count = f"{done}/{self._total}" if self._total is not None else str(done)
         best = "-" if self._best is None else f"{self._best:.4f}"
         head = f"[{count} | best {self._metric} {best} | {_clock_text(now - self._started)}{self._left(now)}]"
-        print(head, text, file=self._stream, flush=True)
+        say(self._stream, f"{head} {text}", level=level, done=done, total=self._total, best=self._best, **fields)
 
     def _left(self, now: float) -> str:
         """Time left by the pace so far, and never more than the budget."""
@@ -126,6 +149,18 @@ class SearchProgress(Callback):
         if self._budget_s is not None:
             estimates.append(max(0.0, self._budget_s - (now - self._started)))
         return f", about {_clock_text(min(estimates))} left" if estimates else ""
+
+
+def _fields(trial: Trial, event: str) -> dict[str, Any]:
+    """What a line about a trial says, for machines."""
+    result = trial.last_result or {}
+    return {
+        "event": event,
+        "trial": trial.config["number"],
+        "epoch": result.get("epoch"),
+        "score": result.get(SCORE),
+        "params": trial.config["params"],
+    }
 
 
 def _reason(trial: Trial) -> str:

@@ -3,17 +3,22 @@
 Knows nothing about the command line.
 """
 
+import errno
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
+from uuid import uuid4
 
 import ray
 import ray.tune
 import yaml
+from ray.tune.error import TuneError
 
-from genre_ray.connection import connect
+from genre_ray.connection import check_address, connect
 from genre_ray.errors import RunError
 from genre_ray.tune import study as records
 from genre_ray.tune.allotment import bundles, request
@@ -22,7 +27,7 @@ from genre_ray.tune.corpus import Corpus, open_corpus
 from genre_ray.tune.final import finish
 from genre_ray.tune.folds import search_parts
 from genre_ray.tune.halving import make_scheduler
-from genre_ray.tune.mirror import TRIALS, Mirror, PushWhenTrialsEnd
+from genre_ray.tune.mirror import TRIALS, Mirror, PushWhenTrialsEnd, patiently
 from genre_ray.tune.outcome import Outcome
 from genre_ray.tune.progress import SearchProgress
 from genre_ray.tune.searcher import StudySearcher
@@ -32,6 +37,7 @@ from genre_ray.tune.winners import save_best_so_far
 logger = logging.getLogger(__name__)
 
 _CONFIG = "config.yaml"
+_STORAGE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.ESTALE, errno.ENOTCONN}
 
 
 def search(
@@ -51,21 +57,21 @@ def search(
     there, as after a killed driver, and with `or_start` begins where there is nothing to go on with. RunError,
     ConfigError, CatalogError or SplitError when it cannot start.
     """
+    check_address(address)
     mirror = Mirror.of(output)
     mirror.pull()
     folder = claim(mirror.root, config, resume=resume, or_start=or_start)
-    if (folder / _CONFIG).exists():
-        config = _same_search(folder, config)
-    with records.owned(folder), connect(address):
-        (folder / _CONFIG).write_text(yaml.safe_dump(_plain(config), sort_keys=False), encoding="utf-8")
+    config = _same_search(folder, config)
+    with records.owned(folder), _storage_errors(folder), connect(address):
+        _write_config(folder, config)
         corpus = open_corpus(config, data or config.data, folder, cache, stream)
         print(f"protocol {corpus.split.describe()}", file=stream, flush=True)
         mirror.push(folder)
         try:
             _run_trials(config, corpus, folder, mirror, stream)
-            mirror.pull_trials(folder)
+            patiently(lambda: mirror.pull_trials(folder))
             outcome = finish(config, corpus, folder, stream)
-            mirror.push(folder)
+            patiently(lambda: mirror.push(folder))
             return outcome
         except KeyboardInterrupt:
             mirror.pull_trials(folder)
@@ -91,8 +97,44 @@ def claim(output: Path, config: TuneConfig, *, resume: bool, or_start: bool = Fa
         return existing[-1]
     taken = [folder for folder in _candidates(output, config.name) if folder.exists()]
     folder = output / (config.name if not taken else f"{config.name}-{_number(taken[-1], config.name) + 1}")
-    folder.mkdir(parents=True)
+    # A folder under its final name holds its configuration, whenever this process may be killed.
+    made = output / f".{folder.name}.{uuid4().hex}.tmp"
+    made.mkdir(parents=True)
+    _write_config(made, config)
+    made.rename(folder)
     return folder
+
+
+def _write_config(folder: Path, config: TuneConfig) -> None:
+    temporary = folder / f"{_CONFIG}.tmp"
+    temporary.write_text(yaml.safe_dump(_plain(config), sort_keys=False), encoding="utf-8")
+    temporary.replace(folder / _CONFIG)
+
+
+@contextmanager
+def _storage_errors(folder: Path) -> Iterator[None]:
+    """What the system says of a full disk or a lost mount, with what to do: nothing that is written down is lost."""
+    try:
+        yield
+    except (OSError, TuneError) as error:
+        cause = _system_error(error)
+        if cause is None:
+            raise
+        raise RunError(
+            f"{folder} cannot be written",
+            found=str(cause),
+            remedy="make room or bring the storage back, then go on with --resume: finished trials are kept",
+        ) from error
+
+
+def _system_error(error: BaseException | None) -> OSError | None:
+    """What the system said of its storage, when that led to `error`."""
+    # What pyarrow says of object storage is an OSError without a number.
+    while error is not None and not (
+        isinstance(error, OSError) and (error.errno in _STORAGE or (type(error) is OSError and error.errno is None))
+    ):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _candidates(output: Path, name: str) -> list[Path]:
@@ -168,7 +210,7 @@ def _run_trials(config: TuneConfig, corpus: Corpus, folder: Path, mirror: Mirror
             storage_path=mirror.storage(folder),
             failure_config=ray.tune.FailureConfig(max_failures=config.search.retries),
             checkpoint_config=ray.tune.CheckpointConfig(num_to_keep=1, checkpoint_at_end=True),
-            callbacks=[progress, PushWhenTrialsEnd(mirror, folder)],
+            callbacks=[progress, PushWhenTrialsEnd(mirror, folder, stream)],
             verbose=0,
         ),
     )
@@ -197,3 +239,6 @@ def _quieten_tune() -> None:
     os.environ["TUNE_PRINT_ALL_TRIAL_ERRORS"] = "0"  # SearchProgress gives the reason in a line, error.txt the trace
     # Tune warns of frequent snapshots of its own state; they are small, and resuming does not read them.
     os.environ["TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S"] = "0"
+    # Nor does it matter that they cannot be uploaded while storage is full or away, which is said in a line elsewhere.
+    for name in ("ray.tune.execution.experiment_state", "ray.train._internal.syncer"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -4,17 +4,20 @@ Knows nothing about Optuna, or how parameters are chosen.
 """
 
 import logging
+import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import ray.tune
+from ray.train._internal.session import _TrainingResult
 from ray.tune.result import SHOULD_CHECKPOINT
 
 from genre_ray.clips import Clips
-from genre_ray.errors import DivergedError
+from genre_ray.errors import DivergedError, WorkerLostError
 from genre_ray.training import EpochResult, Fitted
 from genre_ray.tune.config import TuneConfig
 from genre_ray.tune.mirror import fetched
@@ -22,6 +25,9 @@ from genre_ray.tune.searcher import SCORE
 from genre_ray.tune.trainers import FoldState, FoldTrainers, Parts, Trainers
 
 logger = logging.getLogger(__name__)
+
+_LAST_SAVE_S = 60.0
+"""How long the state of a trial that has ended is offered to storage that does not take it."""
 
 
 class TrialTrainable(ray.tune.Trainable):
@@ -116,6 +122,39 @@ class TrialTrainable(ray.tune.Trainable):
             self._saved_at = time.monotonic()
             return {**result, SHOULD_CHECKPOINT: True}
         return result
+
+    def save(self, checkpoint_dir: str | None = None) -> _TrainingResult:
+        """Tune's own, but a full disk, or storage that is away, costs a saved state and not the trial."""
+        deadline = time.monotonic() + (_LAST_SAVE_S if self._last is not None and self._last["finished"] else 0.0)
+        while True:
+            try:
+                with tempfile.TemporaryDirectory(prefix="genre-ray-") as folder:
+                    return super().save(checkpoint_dir or folder)
+            except (OSError, RuntimeError) as error:  # Tune raises RuntimeError where its marker in the storage is gone
+                logger.warning("the state of %s cannot be saved: %s", self.trial_name, error)
+                self._remove_torn()
+                if time.monotonic() > deadline:
+                    return _TrainingResult(checkpoint=None, metrics={})
+                time.sleep(2.0)
+
+    def _remove_torn(self) -> None:
+        """What was written before the disk was full would stay there for good: Tune does not know of it."""
+        assert self._storage is not None  # Tune gives every trial a storage
+        with suppress(OSError):
+            self._storage.storage_filesystem.delete_dir(self._storage.checkpoint_fs_path)
+
+    def restore(self, checkpoint_path: Any) -> None:
+        """Tune's own, for a trial whose worker was lost; from its beginning where the saved state is damaged or gone.
+
+        Tune itself would try the same state again until the trial has failed for good.
+        """
+        try:
+            super().restore(checkpoint_path)
+        except WorkerLostError:
+            raise
+        except Exception as error:  # any damage is possible after a crash, and none of it may end the trial
+            logger.warning("%s cannot go on from its saved state (%s); it begins again", self.trial_name, error)
+            self._begin(self.config)
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """The state of every fold's trainer."""

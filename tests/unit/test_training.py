@@ -116,9 +116,13 @@ def test_a_damaged_or_missing_saved_fit_is_refused(tiny_run, parts, labels, tmp_
         trainer.load(tmp_path / "nothing")
     trainer.save(tmp_path)
     path = tmp_path / "trainer.pt"
-    path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(RunError, match="cannot be read"):
-        trainer.load(tmp_path)
+    whole = path.read_bytes()
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1
+    for damaged in (whole[:1000], b"", whole[:-1], bytes(flipped)):
+        path.write_bytes(damaged)
+        with pytest.raises(RunError, match="cannot be read"):
+            trainer.load(tmp_path)
 
 
 def test_a_saved_fit_of_another_network_is_refused(tiny_run, parts, labels, tmp_path):

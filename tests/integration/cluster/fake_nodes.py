@@ -24,7 +24,7 @@ _HEAD = "f" * 51 + "00000"
 _HEAD_TYPE = "ray.head.default"
 """Both as FakeMultiNodeProvider takes them for granted."""
 _START_S = 180
-_PORTS = (
+PORTS = (
     "--port",
     "--ray-client-server-port",
     "--dashboard-port",
@@ -91,7 +91,7 @@ def fake_cluster(folder: Path, *, cpus: int, max_workers: int, idle_s: float) ->
     client = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), "RAY_USAGE_STATS_ENABLED": "0"}
     # Ray gives a raylet 30 s to come up, and that is not always enough on a busy machine.
     for last in (False, False, True):
-        ports = free_ports(len(_PORTS))
+        ports = free_ports(len(PORTS))
         address = f"127.0.0.1:{ports[0]}"
         config = folder / "cluster.yaml"
         shape = _config(address, cpus=cpus, max_workers=max_workers, idle_s=idle_s)
@@ -100,14 +100,14 @@ def fake_cluster(folder: Path, *, cpus: int, max_workers: int, idle_s: float) ->
         log = folder / "head.log"
         process = _start(ports, config, short, client, log)
         try:
-            if not _is_up(process, log):
+            if not is_up(process, log):
                 assert not last, log.read_text(encoding="utf-8", errors="replace")[-3000:]
                 continue
             with _watch(address, client, folder / "watch.log") as watch:
                 yield FakeCluster(address=address, environment=client, watch=watch)
             return
         finally:
-            _end_session(process)
+            end_session(process)
             shutil.rmtree(short, ignore_errors=True)
 
 
@@ -123,7 +123,7 @@ def _start(
         "AUTOSCALER_UPDATE_INTERVAL_S": "1",
     }
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus=0"]
-    command += [f"{name}={port}" for name, port in zip(_PORTS, ports, strict=True)]
+    command += [f"{name}={port}" for name, port in zip(PORTS, ports, strict=True)]
     command += [f"--autoscaling-config={config}", "--include-dashboard=false", "--node-ip-address=127.0.0.1"]
     command += ["--min-worker-port=0", "--max-worker-port=0", f"--object-store-memory={200 * 2**20}"]
     command += [f"--temp-dir={temporary}"]
@@ -200,7 +200,7 @@ def free_ports(count: int) -> list[int]:
     raise AssertionError("no free ports")
 
 
-def _is_up(process: subprocess.Popen[bytes], log: Path) -> bool:
+def is_up(process: subprocess.Popen[bytes], log: Path) -> bool:
     """Whether the head says that it runs; False when it ends instead, or says nothing for long."""
     deadline = time.monotonic() + _START_S
     while time.monotonic() < deadline and process.poll() is None:
@@ -210,7 +210,7 @@ def _is_up(process: subprocess.Popen[bytes], log: Path) -> bool:
     return False
 
 
-def _end_session(process: subprocess.Popen[bytes]) -> None:
+def end_session(process: subprocess.Popen[bytes]) -> None:
     """End the head and everything that it started: `ray start --block` asked kindly, then its session."""
     with suppress(ProcessLookupError):
         process.send_signal(signal.SIGTERM)

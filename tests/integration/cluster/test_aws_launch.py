@@ -3,7 +3,10 @@
 What this proves: the CloudFormation template passes AWS's linter and deploys in moto's model, and what it makes is
 closed to the world and of least privilege as written; Ray 2.60 resolves the filled-in file (key pair, subnets, group,
 profiles, resources) without falling back to any default of its own; the call that it then makes to EC2 carries what the
-file says, for the head and for each worker type, and the autoscaler's own call ends the instance again.
+file says, for the head and for each worker type, and the autoscaler's own call ends the instance again. `ray up` itself
+makes one head with the tags by which it is found again and hands it the commands of the file; from the configuration
+that the head is given, the autoscaler's launcher makes workers of each type; a second `ray up` makes nothing, and `ray
+down` ends everything. Only what goes over SSH is recorded instead of run.
 
 What it cannot prove: that AWS has capacity or quota, that the images exist in the region (moto knows no resolve:ssm:,
 so one of its own stands in), that the policies suffice (moto does not weigh their conditions), that SSH, the setup
@@ -13,7 +16,9 @@ commands and Ray itself work on the instances.
 import copy
 import json
 import re
+import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +181,122 @@ def test_an_instance_of_each_type_is_what_the_file_says(
     assert (volume.size, volume.encrypted, volume.volume_type) == (100, True, "gp3")
     provider.terminate_nodes([node])
     assert provider.non_terminated_nodes({}) == []
+
+
+@dataclass
+class Setup:
+    """What Ray would have done to a node over SSH."""
+
+    asked: list[dict[str, Any]]
+
+    def __call__(self, **asked: Any) -> "Setup":
+        copied = Path(asked["file_mounts"]["~/ray_bootstrap_config.yaml"])  # removed when Ray is done
+        self.asked.append(asked | {"bootstrap": yaml.safe_load(copied.read_text(encoding="utf-8"))})
+        return self
+
+    exitcode = 0
+
+    def start(self) -> None:
+        """As a thread."""
+
+    def join(self) -> None:
+        """As a thread."""
+
+
+def instances() -> dict[str, list[Any]]:
+    """Instances that are not ended, by the node type in their tags."""
+    found: dict[str, list[Any]] = {}
+    running = [{"Name": "instance-state-name", "Values": ["pending", "running"]}]
+    for instance in boto3.resource("ec2", REGION).instances.filter(Filters=running):
+        tags = {tag["Key"]: tag["Value"] for tag in instance.tags}
+        found.setdefault(tags["ray-user-node-type"], []).append(instance)
+    return found
+
+
+def test_ray_up_makes_a_head_its_autoscaler_the_workers_and_ray_down_ends_them(
+    document: dict[str, Any], resolved: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ray.autoscaler._private import commands
+    from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
+    from ray.autoscaler._private.event_summarizer import EventSummarizer
+    from ray.autoscaler._private.node_launcher import BaseNodeLauncher
+    from ray.autoscaler._private.node_provider_availability_tracker import NodeProviderAvailabilityTracker
+
+    monkeypatch.chdir(CLUSTER.parent)  # the mounts of the file count from here
+    token = Path("~/.ray/auth_token").expanduser()
+    token.parent.mkdir(exist_ok=True)
+    token.write_text("of a test", encoding="utf-8")
+    setup = Setup([])
+    monkeypatch.setattr(commands, "NodeUpdaterThread", setup)
+    monkeypatch.setattr(commands, "exec_cluster", lambda *args, **more: None)
+    monkeypatch.setattr(commands, "POLL_INTERVAL", 0.1)
+    path = tmp_path / "aws.yaml"
+    path.write_text(yaml.safe_dump(document), encoding="utf-8")
+
+    def up() -> None:
+        commands.get_or_create_head_node(
+            copy.deepcopy(resolved),
+            str(path),
+            no_restart=False,
+            restart_only=False,
+            yes=True,
+            override_cluster_name=None,
+        )
+
+    up()
+    (head,) = instances()["head"]
+    tags = {tag["Key"]: tag["Value"] for tag in head.tags}
+    assert {
+        "ray-node-type": "head",
+        "ray-cluster-name": "genre-ray",
+        "Name": "ray-genre-ray-head",
+    }.items() <= tags.items()
+    assert head.iam_instance_profile["Arn"].endswith("genre-ray-head")
+    (asked,) = setup.asked
+    assert asked["is_head_node"]
+    assert asked["setup_commands"] == [*document["setup_commands"], *document["head_setup_commands"]]
+    assert any("ray start --head" in command for command in asked["ray_start_commands"])
+    assert set(document["file_mounts"]) <= set(asked["file_mounts"])
+
+    # What the autoscaler on the head reads; the home folder here is in its place.
+    shutil.copy(asked["file_mounts"]["~/ray_bootstrap_key.pem"], Path("~/ray_bootstrap_key.pem").expanduser())
+    given = asked["bootstrap"]
+    provider = AWSNodeProvider(given["provider"], given["cluster_name"])
+    launcher = BaseNodeLauncher(
+        provider,
+        pending=Pending(),
+        event_summarizer=EventSummarizer(),
+        node_provider_availability_tracker=NodeProviderAvailabilityTracker(),
+        session_name="test",
+        node_types=given["available_node_types"],
+    )
+    for kind in ["cpu_spot", "gpu_spot", "gpu_on_demand"] * 2:  # moto makes MinCount, not MaxCount: one at a time
+        launcher.launch_node(given, 1, kind)
+    made = instances()
+    assert {kind: len(nodes) for kind, nodes in made.items()} == {
+        "head": 1, "cpu_spot": 2, "gpu_spot": 2, "gpu_on_demand": 2,
+    }  # fmt: skip
+    for kind, nodes in made.items():
+        for node in nodes:
+            assert node.instance_lifecycle == MARKET[kind]
+            profile = "genre-ray-head" if kind == "head" else "genre-ray-worker"
+            assert node.iam_instance_profile["Arn"].endswith(profile)
+
+    up()
+    assert {kind: len(nodes) for kind, nodes in instances().items()} == {
+        kind: len(nodes) for kind, nodes in made.items()
+    }
+    commands.teardown_cluster(
+        str(path), yes=True, workers_only=False, override_cluster_name=None, keep_min_workers=False
+    )
+    assert instances() == {}
+
+
+class Pending:
+    """The autoscaler's count of launches that are on their way."""
+
+    def dec(self, node_type: str, count: int) -> None:
+        """Launched."""
 
 
 def _allowed(profile: str) -> list[tuple[list[str], list[str]]]:

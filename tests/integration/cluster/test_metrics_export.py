@@ -1,6 +1,7 @@
 """Our metrics as Prometheus sees them: a real Ray, scraped."""
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -12,22 +13,37 @@ import pytest
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(300)]
 
 PROGRAM = """
-import sys, time, urllib.request
+import io, sys, time, urllib.request
+import numpy as np
 import ray
+import genre_ray
 from genre_ray.data.store import Entry
 from genre_ray.data.telemetry import WorkTelemetry
+from genre_ray.schema import Track
+from genre_ray.serve.engine import Engine
+from genre_ray.serve.protocol import Options
+from genre_ray.serve.settings import ServeArgs
+from genre_ray.serve.telemetry import RayTelemetry
+from genre_ray.spectrogram import figure_from_levels
 from genre_ray.tune.telemetry import SearchTelemetry
-from ray.util.metrics import Histogram
+
+checkpoint = genre_ray.__path__[0] + "/default_checkpoint"
+engine = Engine(ServeArgs(checkpoint=checkpoint, device="cpu", unsure_below=0.999), checkpoint)
+picture = io.BytesIO()
+figure_from_levels(np.zeros((1, 128, 334), np.uint8)).save(picture, "PNG")
 
 port = int(sys.argv[1])
 ray.init(address="local", num_cpus=1, include_dashboard=False, _metrics_export_port=port, _temp_dir=sys.argv[2])
 work, search = WorkTelemetry("Extraction"), SearchTelemetry("macro_f1")
-stages = Histogram("genre_ray_stage_seconds", "As the service has it", boundaries=[0.1, 1.0], tag_keys=("stage",))
+service = RayTelemetry(engine)
 work.finished([Entry("a", "1", rows=1), Entry("b", "2", kind="truncated", message="cut")])
 work.cached(3)
 search.running(2)
 search.ended("done", 0.75)
-stages.observe(0.5, {"stage": "decode"})
+answered = engine.answer(Track(id="t", figure=picture.getvalue(), features=np.zeros(57)), Options())
+for _ in range(64):  # so often that drift is looked at
+    service.answered(answered)
+service.finished("/v1/predict", 200, 0.5)
 deadline = time.monotonic() + 120
 seen = ""
 while time.monotonic() < deadline and not all(name in seen for name in sys.argv[3:]):
@@ -45,7 +61,10 @@ EXPECTED = {
     "ray_genre_ray_trials_running": {},
     "ray_genre_ray_trials_total": {"outcome": "done"},
     "ray_genre_ray_best_score": {"metric": "macro_f1"},
-    "ray_genre_ray_stage_seconds_bucket": {"stage": "decode", "le": "1.0"},
+    "ray_genre_ray_stage_seconds_bucket": {"stage": "forward", "le": "1.0"},
+    "ray_genre_ray_request_seconds_bucket": {"path": "/v1/predict", "le": "0.5"},
+    "ray_genre_ray_requests_total": {"path": "/v1/predict", "status": "200"},
+    "ray_genre_ray_population_stability": {"of": "predictions"},
 }
 VALUES = {"ray_genre_ray_tracks_total": 3.0, "ray_genre_ray_trials_running": 2.0, "ray_genre_ray_best_score": 0.75}
 
@@ -68,6 +87,9 @@ def test_ray_exports_them_under_the_names_that_the_dashboard_asks_for(tmp_path: 
         )
     assert done.returncode == 0, done.stderr[-3000:]
     lines = done.stdout.splitlines()
+    exported = {line.partition("{")[0] for line in lines}
+    dashboard = (Path(__file__).parents[3] / "cluster" / "grafana" / "genre_ray.json").read_text(encoding="utf-8")
+    assert set(re.findall(r"ray_genre_ray_\w+", dashboard)) <= exported
     for name, labels in EXPECTED.items():
         fitting = [
             line

@@ -16,6 +16,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
+from tests.integration.processes import below, title
+
 PATIENCE_S = 240.0
 
 
@@ -34,10 +36,14 @@ class Search:
         self._log = folder / "output.txt"
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self, *options: str) -> None:
+    def write(self) -> Path:
+        """The search file."""
         path = self.folder / "search.yaml"
         path.write_text(yaml.safe_dump(self._config), encoding="utf-8")
-        command = [sys.executable, "-m", "genre_ray.tune", "--config", str(path), "--data", str(self._data)]
+        return path
+
+    def start(self, *options: str) -> None:
+        command = [sys.executable, "-m", "genre_ray.tune", "--config", str(self.write()), "--data", str(self._data)]
         command += ["--output", str(self.folder / "results"), "--cache", str(self._cache), *options]
         with self._log.open("wb") as log:  # a file, since nobody would empty a pipe while the test waits
             self._process = subprocess.Popen(
@@ -99,27 +105,7 @@ class Search:
 
     def workers(self, name: str) -> list[int]:
         """Ids of the search's own processes whose title holds `name`, such as `TrainingWorker`."""
-        parents: dict[int, int] = {}
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdecimal():
-                try:
-                    status = (entry / "stat").read_text(encoding="utf-8", errors="replace")
-                except OSError:
-                    continue  # ended meanwhile
-                parents[int(entry.name)] = int(status.rpartition(")")[2].split()[1])
-        return [pid for pid in parents if self._is_below(pid, parents) and name in _title(pid)]
-
-    def _is_below(self, pid: int, parents: Mapping[int, int]) -> bool:
-        while pid in parents and pid != self.process.pid:
-            pid = parents[pid]
-        return pid == self.process.pid
-
-
-def _title(pid: int) -> str:
-    try:
-        return (Path("/proc") / str(pid) / "cmdline").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
+        return [pid for pid in below(self.process.pid) if name in title(pid)]
 
 
 @pytest.fixture

@@ -51,7 +51,7 @@ def test_missing_unknown_and_misplaced_fields_are_told_apart() -> None:
 
 
 def test_every_type_that_a_shape_names_exists() -> None:
-    words = {"string", "integer", "number", "boolean", "quantity", "int-or-string", "any"}
+    words = {"string", "integer", "number", "boolean", "quantity", "int-or-string", "int64", "any"}
     for names in (("kubernetes", "kuberay"), ("gcp",)):
         blocks = shapes(*names)._blocks
         for block, fields in blocks.items():

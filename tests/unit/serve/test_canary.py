@@ -1,3 +1,4 @@
+import asyncio
 import dataclasses
 from pathlib import Path
 
@@ -47,6 +48,10 @@ def test_the_drift_is_of_the_first_models_answers_and_outlives_those_of_the_cand
 ) -> None:
     telemetry = RayTelemetry(engine)
     answered = engine.answer(Track(id="t", figure=figure, features=np.array(list(features.values()))), Options())
-    for version in (engine.version, "candidate", engine.version):
-        telemetry.answered(dataclasses.replace(answered, version=version))
+
+    async def tell() -> None:
+        for version in (engine.version, "candidate", engine.version):
+            telemetry.answered(dataclasses.replace(answered, version=version))
+
+    asyncio.run(tell())
     assert telemetry._drift.seen == 2

@@ -9,6 +9,7 @@ import pytest
 from genre_ray.schema import Track
 from genre_ray.serve import telemetry
 from genre_ray.serve.engine import Engine
+from genre_ray.serve.exchange import Request, Response
 from genre_ray.serve.protocol import Options
 
 
@@ -41,15 +42,17 @@ def test_counts_are_handed_on_together(
     track = Track(id="t", figure=figure, features=np.array(list(features.values())))
     answered = engine.answer(track, Options())
 
+    asked = Request(method="POST", path="/v1/predict", query="", headers={}, id="r")
+
     async def requests() -> None:
         told = telemetry.RayTelemetry(engine)
         for _ in range(3):
             told.answered(answered)
-            told.finished("/v1/predict", 200, 0.01)
-        told.finished("/v1/predict", 429, 0.001)
+            told.finished(asked, "/v1/predict", Response(200, b""), 0.01)
+        told.finished(asked, "/v1/predict", Response(429, b""), 0.001)
         assert not [call for call in calls if call[0] == "genre_ray_requests"]
         await asyncio.sleep(0.05)
-        told.finished("/v1/predict", 200, 0.01)
+        told.finished(asked, "/v1/predict", Response(200, b""), 0.01)
         await asyncio.sleep(0.05)
 
     asyncio.run(requests())

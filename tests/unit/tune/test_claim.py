@@ -15,19 +15,14 @@ def config() -> TuneConfig:
     return load(default_config("smoke.yaml")).model_copy(update={"name": "mine"})
 
 
-def started(folder: Path) -> Path:
-    (folder / "config.yaml").touch()
-    return folder
-
-
 def test_each_search_has_a_folder_of_its_own(tmp_path: Path, config: TuneConfig) -> None:
-    first = started(claim(tmp_path, config, resume=False))
+    first = claim(tmp_path, config, resume=False)
     assert claim(tmp_path, config, resume=False) != first
 
 
 def test_resume_takes_the_newest(tmp_path: Path, config: TuneConfig) -> None:
-    started(claim(tmp_path, config, resume=False))
-    second = started(claim(tmp_path, config, resume=False))
+    claim(tmp_path, config, resume=False)
+    second = claim(tmp_path, config, resume=False)
     assert claim(tmp_path, config, resume=True) == second
     assert claim(tmp_path, config, resume=True, or_start=True) == second
 
@@ -39,3 +34,10 @@ def test_resume_of_nothing_is_an_error_that_says_so(tmp_path: Path, config: Tune
 
 def test_resume_or_start_begins_where_there_is_nothing(tmp_path: Path, config: TuneConfig) -> None:
     assert claim(tmp_path, config, resume=True, or_start=True) == tmp_path / "mine"
+
+
+def test_a_claimed_folder_is_that_of_its_search_from_the_first_moment(tmp_path: Path, config: TuneConfig) -> None:
+    folder = claim(tmp_path, config, resume=False)
+    assert load(folder / "config.yaml") == config
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+    assert claim(tmp_path, config, resume=True, or_start=True) == folder

@@ -1,10 +1,13 @@
 """Results at a URI: what is uploaded, what is fetched, and which copy of a search wins."""
 
+import io
+import shutil
 from pathlib import Path
 
 import pytest
 
-from genre_ray.tune.mirror import TRIALS, Mirror, fetched
+from genre_ray.errors import RunError
+from genre_ray.tune.mirror import TRIALS, Mirror, PushWhenTrialsEnd, fetched, patiently
 from genre_ray.tune.study import JOURNAL
 
 
@@ -79,3 +82,37 @@ def test_only_what_changed_is_uploaded_again(mirror: Mirror, tmp_path: Path) -> 
     (folder / JOURNAL).write_text("one\ntwo\n", encoding="utf-8")
     mirror.push(folder)
     assert sent.read_text(encoding="utf-8") == "one\ntwo\n"
+
+
+def test_a_search_goes_on_while_its_storage_is_away_and_uploads_everything_later(
+    mirror: Mirror, tmp_path: Path
+) -> None:
+    folder, said = search_in(mirror, "one\n"), io.StringIO()
+    push = PushWhenTrialsEnd(mirror, folder, said)
+    shutil.rmtree(tmp_path / "bucket")
+    (tmp_path / "bucket").write_text("no folder any more", encoding="utf-8")
+    for _ in range(3):
+        push.on_trial_complete(0, [], None)  # type: ignore[arg-type]
+    (tmp_path / "bucket").unlink()
+    (tmp_path / "bucket").mkdir()
+    push.on_trial_complete(0, [], None)  # type: ignore[arg-type]
+    assert (tmp_path / "bucket" / "hybrid" / JOURNAL).read_text(encoding="utf-8") == "one\n"
+    away, back = said.getvalue().splitlines()
+    assert "cannot be reached, the search goes on and uploads later: " in away
+    assert "can be reached again" in back
+
+
+def test_patience_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("genre_ray.tune.mirror.time.sleep", lambda seconds: None)
+    tries = iter([RunError("away"), RunError("away"), None])
+
+    def call() -> str:
+        error = next(tries)
+        if error is not None:
+            raise error
+        return "there"
+
+    assert patiently(call) == "there"
+    tries = iter([RunError("away")] * 9)
+    with pytest.raises(RunError, match="away"):
+        patiently(call, patience_s=0.0)

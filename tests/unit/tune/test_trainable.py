@@ -1,10 +1,12 @@
 """A trial alone, without a cluster: what it reports when it trains, diverges, and goes on from a saved state."""
 
+import errno
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import ray.tune
 
 from genre_ray.clips import ClipTable
 from genre_ray.config import parse
@@ -99,3 +101,70 @@ def test_a_trial_that_was_done_when_the_driver_died_reports_its_last_epoch_again
     assert again["epoch"] == 3
     assert again["done"]
     assert again[SCORE] == last[SCORE]
+
+
+class Storage:
+    """Takes the place of Tune's storage of a trial: `refusals` saves fail before one works."""
+
+    checkpoint_fs_path = "nowhere"
+
+    def __init__(self, refusals: int) -> None:
+        self.refusals = refusals
+        self.removed = 0
+        self.storage_filesystem = self
+
+    def delete_dir(self, path: str) -> None:
+        self.removed += 1
+
+
+@pytest.fixture
+def refusing(monkeypatch: pytest.MonkeyPatch) -> Storage:
+    """Tune's own saving, refused by a storage that is full."""
+    storage = Storage(3)
+
+    def save(self: TrialTrainable, checkpoint_dir: str | None = None) -> str:
+        storage.refusals -= 1
+        if storage.refusals >= 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        self.save_checkpoint(str(checkpoint_dir))
+        return "saved"
+
+    monkeypatch.setattr(ray.tune.Trainable, "save", save)
+    monkeypatch.setattr("genre_ray.tune.trainable.time.sleep", lambda seconds: None)
+    return storage
+
+
+def test_a_state_that_cannot_be_saved_costs_the_state_and_not_the_trial(
+    tiny_table: ClipTable, labels: tuple[str, ...], tmp_path: Path, refusing: Storage
+) -> None:
+    made = trial(tiny_table, labels, tmp_path)
+    made._trial_info, made._storage = None, refusing
+    made.step()
+    assert made.save().checkpoint is None
+    assert refusing.removed == 1, "what was half written is taken away"
+    assert made.step()["epoch"] == 2
+
+
+def test_the_last_state_is_offered_until_the_storage_takes_it(
+    tiny_table: ClipTable, labels: tuple[str, ...], tmp_path: Path, refusing: Storage
+) -> None:
+    made = trial(tiny_table, labels, tmp_path)
+    made._trial_info, made._storage = None, refusing
+    while not made.step()["done"]:
+        pass
+    assert made.save() == "saved"
+    assert refusing.removed == 3
+
+
+def test_a_trial_whose_saved_state_is_damaged_begins_again(
+    tiny_table: ClipTable, labels: tuple[str, ...], tmp_path: Path
+) -> None:
+    made = trial(tiny_table, labels, tmp_path)
+    made._trial_info = None
+    made.config = {"number": 0, "folder": "trial_00000", "params": {}, "resumes": []}
+    expected = [made.step()["train_loss"] for _ in range(2)]
+    made.save_checkpoint(str(tmp_path / "state"))
+    for fold in (tmp_path / "state").rglob("trainer.pt"):
+        fold.write_bytes(fold.read_bytes()[:-7])
+    made.restore(str(tmp_path / "state"))
+    assert [made.step()["train_loss"] for _ in range(2)] == expected
