@@ -1,6 +1,6 @@
-"""What each part of the hybrid is worth: each one off in turn, on the same folds with the same seeds.
+"""What each part of a recipe is worth: each one off in turn, on the same folds with the same seeds.
 
-    python benchmarks/ablation.py --data DIR [--protocol artist-cv] [--folds 5] [--output results/ablation]
+    python benchmarks/ablation.py --data DIR [--variant hybrid|kernel] [--protocol artist-cv] [--folds 5]
 
 Prints a Markdown table: accuracy over the folds, and the difference to the whole recipe with its 95 % interval, fold by
 fold (Nadeau and Bengio 2003, since folds share training tracks). Stopped, it goes on where it was.
@@ -19,13 +19,22 @@ from genre_ray.tune.config import TuneConfig, load
 SEARCH = Path(__file__).parents[1] / "tune_configs" / "hybrid.yaml"
 AUGMENT = "training.augment"
 NO_CROPS = {f"{AUGMENT}.crop_columns": None, f"{AUGMENT}.test_crops": 1}
+VARIANTS = f"{AUGMENT}.variants"
 WITHOUT: dict[str, dict[str, Any]] = {
     "everything": {},
-    "descriptors": {"inputs.descriptors": False},
+    "variants of the descriptors": {VARIANTS: None},
+    "branch dropout": {"model.branch_dropout": 0.0},
+    "equaliser": {f"{AUGMENT}.equaliser_db": 0.0},
+    "weight averaging": {"training.average_decay": None},
+    "pooling over time alone (mean and maximum over both)": {"model.cnn.pooling": "mean_max"},
+    "descriptors": {"inputs.descriptors": False, VARIANTS: None},
     "the 57 features": {"inputs.features": None},
     "quantile scaling (standard instead)": {"inputs.features.scaling": "standard"},
     "descriptors and plot area (whole figure in colour)": {
         "inputs.descriptors": False,
+        VARIANTS: None,
+        f"{AUGMENT}.equaliser_db": 0.0,
+        f"{AUGMENT}.shift_bins": 0,
         "inputs.spectrogram": {"form": "figure", "normalisation": "per_frequency"},
         **NO_CROPS,
     },
@@ -39,20 +48,37 @@ WITHOUT: dict[str, dict[str, Any]] = {
     "stride of the first convolution": {"model.cnn.stride": 1, "model.cnn.width": 12},
 }
 WITH: dict[str, dict[str, Any]] = {
-    "weight averaging": {"training.average_decay": 0.98},
-    "residual stages": {"model.cnn.residual": True},
+    "tempo from 0.9 to 1.1": {f"{AUGMENT}.stretch": 0.1},
+    "mixup of 0.6": {f"{AUGMENT}.mixup": 0.6},
 }
+KERNEL_WITHOUT: dict[str, dict[str, Any]] = {
+    "everything": {},
+    "variants": {VARIANTS: None},
+    "the equaliser in the variants": {f"{VARIANTS}.equaliser_db": 0.0},
+    "the shift in the variants": {f"{VARIANTS}.shift_bins": 0},
+    "the window in the variants": {f"{VARIANTS}.columns": None},
+    "descriptors": {"inputs.descriptors": False, VARIANTS: None},
+    "the 57 features": {"inputs.features": None},
+    "quantile scaling (standard instead)": {"inputs.features.scaling": "standard"},
+}
+KERNEL_WITH: dict[str, dict[str, Any]] = {
+    "eight variants": {f"{VARIANTS}.count": 8},
+    "a support vector machine in its place": {"model": {"kind": "svm"}, VARIANTS: None},
+    "boosted trees in its place": {"model": {"kind": "boosting"}, VARIANTS: None},
+}
+PARTS = {"hybrid": (WITHOUT, WITH), "kernel": (KERNEL_WITHOUT, KERNEL_WITH)}
 
 
-def hybrid(search: TuneConfig, changes: dict[str, Any]) -> RunConfig:
-    """The known good point of hybrid.yaml, changed."""
-    point = next(dict(point) for point in search.points if point.get("variant") == "hybrid")
+def changed(search: TuneConfig, variant: str, changes: dict[str, Any]) -> RunConfig:
+    """The known good point of a variant of hybrid.yaml, changed."""
+    point = next(dict(point) for point in search.points if point.get("variant") == variant)
     return search.resolve({name.rsplit("/", 1)[-1]: value for name, value in point.items()} | changes)
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--data", required=True)
+    options.add_argument("--variant", choices=sorted(PARTS), default="hybrid")
     options.add_argument("--protocol", choices=("artist-cv", "random-cv"), default="artist-cv")
     options.add_argument("--folds", type=int, default=5)
     options.add_argument("--seed", type=int, default=42)
@@ -63,16 +89,16 @@ def main() -> None:
     search = load(SEARCH)
     protocol = ProtocolConfig(name=arguments.protocol, folds=arguments.folds)
     rows: list[tuple[str, list[float], float]] = []
-    for sign, changes in [("without", WITHOUT), ("with", WITH)]:
+    for sign, changes in zip(("without", "with"), PARTS[arguments.variant], strict=True):
         for name, change in changes.items():
             title = "the whole recipe" if not change else f"{sign} {name}"
             if change and arguments.only and not any(name.startswith(start) for start in arguments.only):
                 continue
             done = evaluate(
                 arguments.data,
-                hybrid(search, change),
+                changed(search, arguments.variant, change),
                 protocol,
-                output=arguments.output / title.replace(" ", "-"),
+                output=arguments.output / arguments.variant / title.replace(" ", "-"),
                 seeds=[arguments.seed],
                 calibration="none",
                 cache=arguments.cache,
@@ -84,7 +110,7 @@ def main() -> None:
 
 def table(rows: list[tuple[str, list[float], float]]) -> str:
     """Markdown; differences are to the first row."""
-    lines = ["| hybrid, one network | accuracy | difference | 95 % |", "|---|---|---|---|"]
+    lines = ["| one model | accuracy | difference | 95 % |", "|---|---|---|---|"]
     whole = rows[0][1]
     for title, values, ratio in rows:
         mean = sum(values) / len(values)
