@@ -81,8 +81,13 @@ class RayTelemetry:
                 self._stability.set(value, {"of": of, "version": version})
 
     def _count(self, counter: Counter, *tags: tuple[str, str]) -> None:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # recordings are answered in a thread of their own; there are few of them
+            counter.inc(1, dict(tags))
+            return
         if not self._tally:
-            asyncio.get_running_loop().call_later(_FLUSH_S, self._flush)
+            loop.call_later(_FLUSH_S, self._flush)
         self._tally[counter, tags] += 1
 
     def _flush(self) -> None:

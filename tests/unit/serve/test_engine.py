@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from genre_ray import models
+from genre_ray.config import CnnConfig, MlpConfig
 from genre_ray.errors import CheckpointNotFoundError, ConfigError, TrackError
 from genre_ray.inference import Predictor
 from genre_ray.schema import Clip, Track
@@ -175,6 +177,17 @@ def test_the_warm_up_of_figures_answers_as_many_at_once_as_ever_are(
     engine.warm_figure()
     assert [len(answers) for answers in seen] == [1, 2, 3, 4]
     assert all(isinstance(answered, Answered) for answers in seen for answered in answers)
+
+
+@pytest.mark.parametrize("kind", ["cnn", "mlp"])
+def test_networks_of_one_input_agree_by_every_way_and_stay_in_evaluation_mode(kind: str) -> None:
+    """The exporter to ONNX once left them in training mode, and eager torch answered with dropout."""
+    shape, width = ((1, 32, 32), None) if kind == "cnn" else (None, 9)
+    config = CnnConfig(stages=2) if kind == "cnn" else MlpConfig()
+    network = models.build(config, picture_shape=shape, n_features=width, n_labels=3).eval()
+    for name in ("torchscript", "onnx"):
+        assert quickening._built(name, network) is not None
+        assert not any(module.training for module in network.modules())
 
 
 def test_a_backend_that_disagrees_is_not_used(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,3 +60,16 @@ def test_counts_are_handed_on_together(
     assert counted == [(3, "200"), (1, "429"), (1, "200")]
     assert [value for name, value, _ in calls if name == "genre_ray_answers"] == [3]
     assert len([name for name, _, _ in calls if name == "genre_ray_request_seconds"]) == 5
+
+
+def test_a_recording_is_counted_from_its_thread(
+    calls: list[tuple[str, float, dict[str, str]]], engine: Engine, figure: bytes, features: dict[str, float]
+) -> None:
+    answered = engine.answer(Track(id="t", figure=figure, features=np.array(list(features.values()))), Options())
+
+    async def requests() -> None:
+        told = telemetry.RayTelemetry(engine)
+        await asyncio.to_thread(told.answered, answered)
+
+    asyncio.run(requests())
+    assert [value for name, value, _ in calls if name == "genre_ray_answers"] == [1]
