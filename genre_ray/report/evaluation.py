@@ -188,7 +188,7 @@ def _confusion_cell(count: int, share: float, true: str, predicted: str, hit: bo
 
 
 def _curves_section(runs: Sequence[RunResult]) -> Section:
-    if not any(run.history for run in runs):
+    if not any(len(run.history) > 1 for run in runs):  # what is fitted in one go has no course
         return Section("training", "Training", "No epochs were recorded for these runs.", "")
     charts = [
         _curve_chart(runs, "Loss", "loss", ("train_loss", "validation_loss")),

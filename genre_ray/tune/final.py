@@ -128,7 +128,7 @@ def _entry(config: TuneConfig, corpus: Corpus, folder: Path, blend: Blend, *, be
     )
     combined = dataclasses.replace(
         _score(_name(blend, len(placed)), unscored, corpus, None),
-        history=leader.history,
+        history=_longest(blend),
         seconds=time.perf_counter() - started,
     )
     path = folder / BEST if best else folder / "variants" / blend.name
@@ -171,10 +171,15 @@ def _shown(entry: Entry) -> list[RunResult]:
     return [dataclasses.replace(first, history=entry.combined.history), *rest]
 
 
+def _longest(blend: Blend) -> tuple[dict[str, Any], ...]:
+    """The course of the member that was trained longest: others may be fitted in one go."""
+    return max((winner.history for winner, _ in blend.parts), key=len)
+
+
 def _notes(entry: Entry) -> list[str]:
-    curves = (
-        "The curves are those of the winning trial, trained on the training part and watched on the validation part."
-    )
+    whose = "winning trial" if entry.trials == 1 else "member that was trained longest"
+    curves = f"The curves are those of the {whose}, trained on the training part and watched on the validation part."
+    curves = curves if len(entry.combined.history) > 1 else "The winner is fitted in one go: there are no curves."
     sure = f"{entry.answered_text()} The threshold was learnt on held-out tracks."
     if len(entry.singles) == 1:
         return [curves, sure]
