@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import yaml
@@ -126,6 +127,7 @@ class Server:
             stdout=self.log,
             stderr=self.log,
             cwd=folder,
+            start_new_session=True,
         )
 
     def wait(self, asks: Callable[["Server"], bool], seconds: float = 400) -> None:
@@ -160,6 +162,8 @@ class Server:
             self.process.wait(60)
         except subprocess.TimeoutExpired:
             self.process.kill()
+        with suppress(ProcessLookupError):  # LitServe leaves its workers behind
+            os.killpg(self.process.pid, signal.SIGKILL)
 
 
 def service(folder: Path, checkpoint: str, workers: int) -> Server:
