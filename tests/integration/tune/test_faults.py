@@ -222,7 +222,8 @@ class Bucket:
 def test_shared_storage_that_is_away_for_a_while_costs_no_trial(
     new_search: New, figures: Path, cache: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    search = new_search(SEARCH, figures, cache)
+    # Each attempt to save takes seconds while the storage is away.
+    search = new_search(SEARCH | {"search": SEARCH["search"] | {"save_every_s": 10.0}}, figures, cache)
     monkeypatch.setenv("GENRE_RAY_CACHE", str(search.folder / "working-copies"))
     search.results = Mirror.of("s3://music/results").root / "hard"  # the driver's working copy
     search.start("--output", "s3://music/results")
