@@ -116,8 +116,8 @@ class SearchProgress(Callback):
         elif trial.trial_id not in self._unsaved:
             self._unsaved.add(trial.trial_id)
             self._say(
-                f"the state of trial {trial.config['number']} was not saved: is {trial.local_experiment_path} full, or "
-                "away? it goes on; should its worker be lost, it goes on from its state of before",
+                f"the state of trial {trial.config['number']} was not saved: is {trial.remote_experiment_path} full, "
+                "or away? it goes on; should its worker be lost, it goes on from its state of before",
                 level="warning",
                 **_fields(trial, "not saved"),
             )

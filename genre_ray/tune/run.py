@@ -240,5 +240,5 @@ def _quieten_tune() -> None:
     # Tune warns of frequent snapshots of its own state; they are small, and resuming does not read them.
     os.environ["TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S"] = "0"
     # Nor does it matter that they cannot be uploaded while storage is full or away, which is said in a line elsewhere.
-    for name in ("ray.tune.execution.experiment_state", "ray.train._internal.syncer"):
+    for name in ("ray.tune.execution.experiment_state", "ray.train._internal.storage", "ray.train._internal.syncer"):
         logging.getLogger(name).setLevel(logging.CRITICAL)

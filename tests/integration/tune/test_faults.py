@@ -133,9 +133,10 @@ def test_damaged_states_are_passed_over_when_a_search_is_resumed(new_search: New
     output = search.complete("--resume")
     assert "go on from their last saved epoch" in output
     assert_whole(search, before)
-    for trial in search.trials():
-        if "resumes" in trial.user_attrs:
-            assert sorted(trial.intermediate_values) == list(range(1, 121)), "began again: no damaged state was used"
+    resumed = [trial for trial in search.trials() if "resumes" in trial.user_attrs]
+    assert resumed
+    for trial in resumed:
+        assert sorted(trial.intermediate_values) == list(range(1, 121)), "began again: no damaged state was used"
 
 
 @pytest.fixture
@@ -221,15 +222,16 @@ class Bucket:
 def test_shared_storage_that_is_away_for_a_while_costs_no_trial(
     new_search: New, figures: Path, cache: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    search = new_search(SEARCH, figures, cache)
+    # Each attempt to save takes seconds while the storage is away.
+    search = new_search(SEARCH | {"search": SEARCH["search"] | {"save_every_s": 10.0}}, figures, cache)
     monkeypatch.setenv("GENRE_RAY_CACHE", str(search.folder / "working-copies"))
     search.results = Mirror.of("s3://music/results").root / "hard"  # the driver's working copy
     search.start("--output", "s3://music/results")
     search.wait_until(in_the_middle)
     bucket.stop()
     before = search.ended()
-    search.wait_for_ended(len(before) + 1)  # a trial ends while there is nowhere to put anything
-    time.sleep(5.0)
+    # A trial ends while there is nowhere to put anything; until that is said, S3's own attempts may bridge the gap.
+    search.wait_until(lambda _: "cannot be reached, the search goes on" in search.output())
     bucket.start()
     code, output = search.end()
     assert code == 0, output
@@ -239,7 +241,7 @@ def test_shared_storage_that_is_away_for_a_while_costs_no_trial(
 
 
 SPILLED = """
-import hashlib, io, json, sys
+import io, json, sys
 import numpy as np, ray
 from ray._private.internal_api import memory_summary
 from genre_ray.tune.config import load
@@ -251,7 +253,7 @@ held = []
 if sys.argv[5] == "full":
     held = [ray.put(np.full(2_500_000, number, np.int64)) for number in range(12)]  # 240 MB
 outcome = search(load(config), data=data, output=output, cache=cache, stream=io.StringIO())
-spilled = "Spilled" in memory_summary(stats_only=True)
+spilled = "Spilled" in memory_summary(ray.get_runtime_context().gcs_address, stats_only=True)
 whole = all((ray.get(one) == number).all() for number, one in enumerate(held))
 print("RESULT", json.dumps({"spilled": spilled, "whole": whole}))
 """
@@ -272,6 +274,7 @@ def test_a_search_in_an_object_store_that_spills_has_the_scores_of_one_with_room
             timeout=280,
             check=False,
         )
+        (search.folder / "output.txt").write_text(done.stdout + done.stderr)
         assert done.returncode == 0, done.stderr[-3000:]
         assert f'"spilled": {str(state == "full").lower()}' in done.stdout, done.stdout
         assert '"whole": true' in done.stdout

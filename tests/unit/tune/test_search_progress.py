@@ -16,7 +16,7 @@ def trial(number: int = 3, *, saved: str | None = None, **result: Any) -> Any:
         config={"number": number, "params": {"training.learning_rate": 0.01}},
         checkpoint=SimpleNamespace(path=saved) if saved else None,
         last_result={"epoch": 7, SCORE: 0.5, **result},
-        local_experiment_path="results/mine",
+        remote_experiment_path="results/mine",
         error_file=None,
         path="results/mine/trial_3",
     )
