@@ -94,7 +94,7 @@ def _require_valid(config: "TuneConfig", params: dict[str, Any], place: str) -> 
     try:
         config.resolve(params)
     except ConfigError as error:
-        reason = error.message.replace("run: ", "")
+        reason = "; ".join(error.message.replace("run: ", "").splitlines())  # one problem of this file, one line
         raise ValueError(f"{place}: {reason}") from error
     except ValidationError as error:
         raise ValueError(f"{place}: {error}") from error
