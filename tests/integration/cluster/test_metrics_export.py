@@ -21,6 +21,7 @@ from genre_ray.data.store import Entry
 from genre_ray.data.telemetry import WorkTelemetry
 from genre_ray.schema import Track
 from genre_ray.serve.engine import Engine
+from genre_ray.serve.exchange import Request, Response
 from genre_ray.serve.protocol import Options
 from genre_ray.serve.settings import ServeArgs
 from genre_ray.serve.telemetry import RayTelemetry
@@ -43,7 +44,8 @@ search.ended("done", 0.75)
 answered = engine.answer(Track(id="t", figure=picture.getvalue(), features=np.zeros(57)), Options())
 for _ in range(64):  # so often that drift is looked at
     service.answered(answered)
-service.finished("/v1/predict", 200, 0.5)
+asked = Request(method="POST", path="/v1/predict", query="", headers={}, id="r")
+service.finished(asked, "/v1/predict", Response(200, b""), 0.5)
 deadline = time.monotonic() + 120
 seen = ""
 while time.monotonic() < deadline and not all(name in seen for name in sys.argv[3:]):
