@@ -103,7 +103,7 @@ def test_a_submitted_search_outlives_its_terminal_and_leaves_its_results(
         if "succeeded" in told:
             break
         log = head.run(*jobs, "logs", *at, "s1").stdout
-        assert "failed" not in told and "stopped" not in told, log[-3000:]
+        assert "failed" not in told, log[-3000:]
         assert time.monotonic() < deadline, log[-3000:]
         time.sleep(3.0)
     log = head.run(*jobs, "logs", *at, "s1").stdout
