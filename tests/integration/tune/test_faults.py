@@ -98,6 +98,7 @@ def trials_on(node: Any) -> list[int]:
     return [pid for pid, parent in parents().items() if parent == raylet and "Trainable" in title(pid)]
 
 
+@pytest.mark.soak
 def test_a_driver_killed_five_times_at_any_moment_of_its_life_loses_no_finished_trial(
     new_search: New, figures: Path, cache: Path
 ) -> None:
@@ -219,6 +220,7 @@ class Bucket:
             self._server = None
 
 
+@pytest.mark.soak
 def test_shared_storage_that_is_away_for_a_while_costs_no_trial(
     new_search: New, figures: Path, cache: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -259,6 +261,7 @@ print("RESULT", json.dumps({"spilled": spilled, "whole": whole}))
 """
 
 
+@pytest.mark.soak
 def test_a_search_in_an_object_store_that_spills_has_the_scores_of_one_with_room(
     new_search: New, figures: Path, cache: Path, tmp_path: Path
 ) -> None:
