@@ -3,7 +3,7 @@
     python benchmarks/replicas.py [--checkpoint DIR] [--timeline timeline.json] [--plot docs/replicas.svg]
 
 A real service (HAProxy, Serve's controller, replicas) on a Ray told of four processors; clients that ask without
-pause, 1, 4, 8, 4, 1 of them. Prints each change of the number of replicas, and how many answers there were.
+pause, 1, 6, 24, 6, 1 of them. Prints each change of the number of replicas, and how many answers there were.
 """
 
 import argparse
@@ -24,7 +24,7 @@ import numpy as np
 import yaml
 
 ROOT = Path(__file__).parents[1]
-PHASES = ((1, 15.0), (4, 20.0), (8, 30.0), (4, 30.0), (1, 30.0))
+PHASES = ((1, 15.0), (6, 25.0), (24, 40.0), (6, 40.0), (1, 40.0))
 """Clients, and for how many seconds."""
 
 SCALING = {"max_replicas": 4, "upscale_delay_s": 2.0, "downscale_delay_s": 12.0}

@@ -58,8 +58,9 @@ class Member:
         pictures = [clip.spectrogram for clip in clips if clip.spectrogram is not None and wants.spectrogram]
         rows = [clip.features for clip in clips if clip.features is not None and wants.features]
         stacked = np.stack(pictures) if pictures else None
+        looks = self.model.picture_shape is not None  # else the pictures are there for their descriptors alone
         return Batch(
-            spectrogram=None if stacked is None else self.preprocessor.normalise_pictures(stacked),
+            spectrogram=self.preprocessor.normalise_pictures(stacked) if looks and stacked is not None else None,
             features=self.preprocessor.vectors(stacked, np.stack(rows) if rows else None, described=described),
         )
 

@@ -10,6 +10,9 @@ from typing import Generic, Self, TypeVar
 Q = TypeVar("Q")
 A = TypeVar("A")
 
+_PASSES = 3
+"""Of the event loop between two calls: a request is accepted in one, read in the next, refused in the third."""
+
 
 class Admission:
     """The places of one replica. A place is taken before a body is read, so that a refusal costs nothing.
@@ -121,8 +124,9 @@ class Turns:
 class Together(Generic[Q, A]):
     """First come, first served, and those who wait anyway are served several at once; nobody waits for others to come.
 
-    `work` answers a list of questions in the event loop itself, an Exception for one that fails. It is called once a
-    pass of the loop, with as many as take about `longest_s` by what they took of late, and at most `most`.
+    `work` answers a list of questions in the event loop itself, an Exception for one that fails. It is called with as
+    many as take about `longest_s` by what they took of late, and at most `most`. Between two calls the loop goes round
+    a few times for everything else.
     """
 
     def __init__(self, work: Callable[[list[Q]], Sequence[A | Exception]], *, most: int, longest_s: float) -> None:
@@ -145,10 +149,17 @@ class Together(Generic[Q, A]):
         size = max(1, min(self._most, int(self._longest_s / self._each_s)))
         chosen = [self._waiting.popleft() for _ in range(min(size, len(self._waiting)))]
         if self._waiting:
-            asyncio.get_running_loop().call_soon(self._turn)
+            self._after(_PASSES)
         wanted = [pair for pair in chosen if not pair[1].done()]  # whoever gave up meanwhile is left out
         if wanted:
             self._answer(wanted)
+
+    def _after(self, passes: int) -> None:
+        """Take the next turn when the loop has gone round so often: by then a new request is read and refused."""
+        if passes:
+            asyncio.get_running_loop().call_soon(self._after, passes - 1)
+        else:
+            self._turn()
 
     def _answer(self, wanted: list[tuple[Q, "asyncio.Future[A]"]]) -> None:
         start = time.perf_counter()

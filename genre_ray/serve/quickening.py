@@ -28,7 +28,8 @@ from genre_ray.schema import FIGURE_COLUMNS
 
 logger = logging.getLogger(__name__)
 
-_TOLERANCE = 1e-4
+_TOLERANCE = 1e-3
+"""Of logits, by their size. In single precision a kernel machine of 800 vectors is off by 2e-4, run either way."""
 _ROUNDS, _RUNS = 3, 4
 _BATCHES = (1, 3)
 
@@ -39,7 +40,7 @@ Way = Callable[..., Tensor]
 def quicken(predictor: Predictor, backend: str) -> str:
     """Let `predictor` run its members by `backend`, for `auto` by the fastest of all; the name of what was taken.
 
-    On a GPU nothing changes. A way that cannot be built, or whose outputs are not those of eager torch within 1e-4 for
+    On a GPU nothing changes. A way that cannot be built, or whose outputs are not those of eager torch within 1e-3 for
     several batch sizes, is left out; ConfigError when it was asked for by name. `backend` is about networks of layers:
     kernel machines have a way of their own, and other estimators stay as they are.
     """
@@ -109,6 +110,7 @@ class _Run(nn.Module):
         super().__init__()
         self._way = way
         self._eager = eager
+        self.picture_shape, self.n_features = eager.picture_shape, eager.n_features
 
     def forward(self, spectrogram: Tensor | None, features: Tensor | None) -> Tensor:
         """Logits (B, L)."""
