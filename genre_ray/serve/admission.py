@@ -11,7 +11,7 @@ Q = TypeVar("Q")
 A = TypeVar("A")
 
 _PASSES = 3
-"""Of the event loop between two calls: a request is accepted in one, read in the next, refused in the third."""
+"""Of the event loop before each call: a request is accepted in one, read in the next, refused or waiting in the third."""
 
 
 class Admission:
@@ -125,8 +125,8 @@ class Together(Generic[Q, A]):
     """First come, first served, and those who wait anyway are served several at once; nobody waits for others to come.
 
     `work` answers a list of questions in the event loop itself, an Exception for one that fails. It is called with as
-    many as take about `longest_s` by what they took of late, and at most `most`. Between two calls the loop goes round
-    a few times for everything else.
+    many as take about `longest_s` by what they took of late, and at most `most`. Before each call the loop goes round a
+    few times, some 20 us each, for everything else: others join whose bodies are all but there, and refusals get out.
     """
 
     def __init__(self, work: Callable[[list[Q]], Sequence[A | Exception]], *, most: int, longest_s: float) -> None:
@@ -142,7 +142,7 @@ class Together(Generic[Q, A]):
         future: asyncio.Future[A] = loop.create_future()
         self._waiting.append((question, future))
         if len(self._waiting) == 1:
-            loop.call_soon(self._turn)
+            self._after(_PASSES)
         return await future
 
     def _turn(self) -> None:
@@ -155,7 +155,7 @@ class Together(Generic[Q, A]):
             self._answer(wanted)
 
     def _after(self, passes: int) -> None:
-        """Take the next turn when the loop has gone round so often: by then a new request is read and refused."""
+        """Take the next turn when the loop has gone round so often."""
         if passes:
             asyncio.get_running_loop().call_soon(self._after, passes - 1)
         else:
