@@ -1,6 +1,7 @@
 """What each part of a recipe is worth: each one off in turn, on the same folds with the same seeds.
 
     python benchmarks/ablation.py --data DIR [--variant hybrid|kernel] [--protocol artist-cv] [--folds 5]
+    python benchmarks/ablation.py --data DIR --set training.epochs=20 model.cnn.width=12 model.cnn.residual=false
 
 Prints a Markdown table: accuracy over the folds, and the difference to the whole recipe with its 95 % interval, fold by
 fold (Nadeau and Bengio 2003, since folds share training tracks). Stopped, it goes on where it was.
@@ -9,6 +10,8 @@ fold (Nadeau and Bengio 2003, since folds share training tracks). Stopped, it go
 import argparse
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from genre_ray.config import RunConfig
 from genre_ray.data.protocol import ProtocolConfig
@@ -82,11 +85,16 @@ def main() -> None:
     options.add_argument("--protocol", choices=("artist-cv", "random-cv"), default="artist-cv")
     options.add_argument("--folds", type=int, default=5)
     options.add_argument("--seed", type=int, default=42)
+    options.add_argument(
+        "--set", nargs="+", default=[], metavar="FIELD=VALUE", help="of every recipe, such as a budget"
+    )
     options.add_argument("--only", nargs="+", help="parts, by the first letters of their names")
     options.add_argument("--output", type=Path, default=Path("results/ablation"))
     options.add_argument("--cache")
     arguments = options.parse_args()
     search = load(SEARCH)
+    given = {field: yaml.safe_load(value) for field, _, value in (text.partition("=") for text in arguments.set)}
+    folder = arguments.output / "-".join([arguments.variant, arguments.protocol, *arguments.set])
     protocol = ProtocolConfig(name=arguments.protocol, folds=arguments.folds)
     rows: list[tuple[str, list[float], float]] = []
     for sign, changes in zip(("without", "with"), PARTS[arguments.variant], strict=True):
@@ -96,9 +104,9 @@ def main() -> None:
                 continue
             done = evaluate(
                 arguments.data,
-                changed(search, arguments.variant, change),
+                changed(search, arguments.variant, given | change),
                 protocol,
-                output=arguments.output / arguments.variant / title.replace(" ", "-"),
+                output=folder / title.replace(" ", "-"),
                 seeds=[arguments.seed],
                 calibration="none",
                 cache=arguments.cache,

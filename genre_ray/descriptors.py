@@ -33,7 +33,7 @@ _PATCH, _HOP = 48, 24  # columns of the windows whose two-dimensional spectra ar
 _RIPPLES = (0, 1, 2, 3, 5, 8, 12, 18, 27, 40, 65)  # edges of the bins over frequency, in cycles / 128 mel bins
 _BEATS = (0, 1, 2, 4, 7, 11, 17, 24)  # edges of the bins over time, in cycles / 48 columns
 _FACTORS = 8  # patches whose powers are multiplied before their logarithm is taken
-_TOGETHER = 4  # clips described at once
+_TOGETHER = 8  # clips described at once
 
 GROUPS: dict[str, int] = {
     "timbre": 3 * _CEPSTRA,

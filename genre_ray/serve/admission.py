@@ -11,7 +11,7 @@ Q = TypeVar("Q")
 A = TypeVar("A")
 
 _PASSES = 3
-"""Of the event loop before each call: a request is accepted in one, read in the next, refused or waiting in the third."""
+"""Of the event loop before each call: a request is accepted in one, read in the next, refused in the third."""
 
 
 class Admission:

@@ -75,7 +75,7 @@ def problem(status: int, slug: str, detail: str) -> str:
 
 
 _MARK = "# tightened by genre_ray"
-_SPARE = 2  # places a replica: requests are not spread evenly, and answers are on their way
+_SPARE = 5  # a fifth of the places: requests are not spread evenly, and answers are on their way
 
 
 def real_haproxy() -> str | None:
@@ -165,7 +165,7 @@ def _frontend_rules(max_body: int) -> list[str]:
 
 
 def _shedding_rules(max_in_progress: int) -> list[str]:
-    """While replicas say that they are full (429 in the last 0.3 s), a little less is passed on than they hold.
+    """While replicas say that they are full (429 in the last second), a little less is passed on than they hold.
 
     A refusal in a replica waits for the computation before it; one here takes no part of a replica's time. It takes
     both signs: slow bodies alone fill connections and not replicas, which then do not say 429.
@@ -173,11 +173,11 @@ def _shedding_rules(max_in_progress: int) -> list[str]:
     answer = _answer(429, "overloaded", "all replicas are full", "hdr retry-after 1 hdr cache-control no-store ")
     unread = _answer(400, "malformed", "the headers of the request cannot be read")
     return [
-        "    stick-table type integer size 1 expire 10s store gpc0,gpc0_rate(300ms)",
+        "    stick-table type integer size 1 expire 10s store gpc0,gpc0_rate(1s)",
         "    http-request track-sc2 int(1)",
         "    http-request set-var(txn.genre_ray_servers) nbsrv",
         f"    http-request return {answer} if METH_POST {{ sc2_gpc0_rate gt 0 }} "
-        f"{{ be_conn,div(txn.genre_ray_servers) ge {max(1, max_in_progress - _SPARE)} }}",
+        f"{{ be_conn,div(txn.genre_ray_servers) ge {max_in_progress - max_in_progress // _SPARE} }}",
         "    http-response sc-inc-gpc0(2) if { status 429 }",
         # The server in a replica says so in plain text; whatever the application says carries that header.
         f"    http-response return {unread} if {{ status 400 }} !{{ res.hdr(x-content-type-options) -m found }}",

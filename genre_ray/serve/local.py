@@ -10,7 +10,7 @@ from genre_ray.serve.engine import TOGETHER, Answered, Engine
 from genre_ray.serve.protocol import Inquiry
 from genre_ray.serve.web import prediction_of_answer
 
-_LONGEST_S = 0.025  # that the event loop is away from refusals, health checks and the bodies of others
+_LONGEST_S = 0.05  # that the event loop is away from refusals, health checks and the bodies of others
 
 
 class LocalBackend:

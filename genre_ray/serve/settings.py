@@ -165,6 +165,9 @@ class UserConfig(Config):
         return self
 
 
+SHIPPED = {"default": "default_checkpoint", "single": "single_checkpoint"}
+"""Names of the checkpoints that ship with the package, and their folders in it: an ensemble, and the best single model."""
+
 REMEDY = "make one with `python -m genre_ray.tune`, or name one: args.checkpoint in the YAML file"
 
 
@@ -174,13 +177,15 @@ def find_checkpoint(args: ServeArgs) -> str:
         if "://" in args.checkpoint:
             return args.checkpoint
         path = Path(args.checkpoint).expanduser()
+        if not path.is_dir() and args.checkpoint in SHIPPED:
+            path = Path(genre_ray.__file__).parent / SHIPPED[args.checkpoint]
         if not path.is_dir():
             raise CheckpointNotFoundError(f"{path}: there is no checkpoint directory", remedy=REMEDY)
         return str(path.resolve())
     best = [path for path in Path(args.results).expanduser().glob("*/best") if path.is_dir()]
     if best:
         return str(max(best, key=lambda path: path.stat().st_mtime).resolve())
-    packaged = Path(genre_ray.__file__).parent / "default_checkpoint"
+    packaged = Path(genre_ray.__file__).parent / SHIPPED["default"]
     if packaged.is_dir():
         return str(packaged)
     raise CheckpointNotFoundError(

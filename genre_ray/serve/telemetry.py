@@ -3,8 +3,9 @@
 import asyncio
 from collections import Counter as Tally
 
-from ray.util.metrics import Counter, Gauge, Histogram
+from ray.util.metrics import Counter, Histogram
 
+from genre_ray.gauges import LastingGauge
 from genre_ray.serve.accesslog import AccessLog
 from genre_ray.serve.drift import Drift
 from genre_ray.serve.engine import Answered, Engine
@@ -37,7 +38,7 @@ class RayTelemetry:
         )
         self._genres = Counter("genre_ray_answers", "Answers by genre", tag_keys=("genre", "version"))
         self._unsure = Counter("genre_ray_unsure_answers", "Answers marked unsure", tag_keys=("version",))
-        self._stability = Gauge(
+        self._stability = LastingGauge(
             "genre_ray_population_stability",
             "Population stability index against the training part; above 0.25 the inputs have shifted",
             tag_keys=("of", "version"),
@@ -77,6 +78,7 @@ class RayTelemetry:
             self._drift = Drift.of(self._engine)
         self._drift.add(answered)
         if self._drift.seen % _DRIFT_EVERY == 0:
+            self._stability.clear()  # of other columns, or of the model before
             for of, value in self._drift.indices().items():
                 self._stability.set(value, {"of": of, "version": version})
 

@@ -126,6 +126,9 @@ class RefitConfig(Config):
     per_variant: bool = False
     """Fit and score the best trial of every variant, not of the winner only."""
 
+    half_precision: bool = False
+    """The checkpoint stores matrices as float16: half the size, and scored as it is stored."""
+
 
 class TuneConfig(Config):
     """A search, as in `tune_configs/*.yaml`."""

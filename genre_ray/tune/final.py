@@ -115,6 +115,7 @@ def _entry(config: TuneConfig, corpus: Corpus, folder: Path, blend: Blend, *, be
         "weights": [share for _, _, share in placed],
         "temperature": blend.temperature,
         "unsure_below": blend.unsure_below,
+        "half": config.refit.half_precision,
         "data": data_record(corpus, corpus.split.train + corpus.split.validation),
         "notes": {
             "search": config.name,

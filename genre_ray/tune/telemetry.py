@@ -1,6 +1,8 @@
 """Figures about a search as Ray metrics, which its Prometheus endpoint exports. Knows nothing about trials."""
 
-from ray.util.metrics import Counter, Gauge
+from ray.util.metrics import Counter
+
+from genre_ray.gauges import LastingGauge
 
 
 class SearchTelemetry:
@@ -8,13 +10,13 @@ class SearchTelemetry:
 
     def __init__(self, metric: str) -> None:
         self._metric = {"metric": metric}
-        self._running = Gauge("genre_ray_trials_running", "Trials that run now")
+        self._running = LastingGauge("genre_ray_trials_running", "Trials that run now")
         self._trials = Counter(
             "genre_ray_trials",
             "Trials by outcome: done, stopped early, diverged, failed, recovered",
             tag_keys=("outcome",),
         )
-        self._best = Gauge("genre_ray_best_score", "Best validation score of the search", tag_keys=("metric",))
+        self._best = LastingGauge("genre_ray_best_score", "Best validation score of the search", tag_keys=("metric",))
 
     def running(self, count: int) -> None:
         """So many trials run now."""

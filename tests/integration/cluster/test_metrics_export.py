@@ -51,10 +51,11 @@ seen = ""
 while time.monotonic() < deadline and not all(name in seen for name in sys.argv[3:]):
     time.sleep(2)
     try:
-        # All looks together: Ray drops a gauge that has not been set for some seconds.
-        seen += urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10).read().decode()
+        seen = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10).read().decode()
     except OSError:
         pass
+time.sleep(25)  # two exports later, with nothing set meanwhile
+seen = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10).read().decode()
 print("\\n".join(line for line in seen.splitlines() if line.startswith("ray_genre_ray_")))
 """
 

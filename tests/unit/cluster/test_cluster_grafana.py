@@ -10,7 +10,7 @@ from typing import Any
 import genre_ray
 
 PACKAGE = Path(genre_ray.__file__).parent
-_KINDS = {"Counter", "Gauge", "Histogram"}
+_KINDS = {"Counter", "Gauge", "Histogram", "LastingGauge"}
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from genre_ray.errors import CheckpointNotFoundError, ConfigError, TrackError
 from genre_ray.inference import Predictor
 from genre_ray.schema import Clip, Track
 from genre_ray.serve import quickening
-from genre_ray.serve.engine import Answered, Engine
+from genre_ray.serve.engine import TOGETHER, Answered, Engine
 from genre_ray.serve.protocol import Inquiry, Options
 from genre_ray.serve.settings import ServeArgs, UserConfig, find_checkpoint
 
@@ -175,7 +175,7 @@ def test_the_warm_up_of_figures_answers_as_many_at_once_as_ever_are(
     answer, seen = engine.answer_many, []
     monkeypatch.setattr(engine, "answer_many", lambda asked: seen.append(answer(asked)))
     engine.warm_figure()
-    assert [len(answers) for answers in seen] == [1, 2, 3, 4]
+    assert [len(answers) for answers in seen] == list(range(1, TOGETHER + 1))
     assert all(isinstance(answered, Answered) for answers in seen for answered in answers)
 
 

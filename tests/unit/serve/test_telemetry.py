@@ -29,7 +29,7 @@ class Recorder:
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float, dict[str, str]]]:
-    for name in ("Counter", "Histogram", "Gauge"):
+    for name in ("Counter", "Histogram", "LastingGauge"):
         monkeypatch.setattr(telemetry, name, Recorder)
     monkeypatch.setattr(telemetry, "_FLUSH_S", 0.01)
     monkeypatch.setattr(Recorder, "calls", [])
