@@ -166,7 +166,7 @@ class UserConfig(Config):
 
 
 SHIPPED = {"default": "default_checkpoint", "single": "single_checkpoint"}
-"""Names of the checkpoints that ship with the package, and their folders in it: an ensemble, and the best single model."""
+"""Names of the checkpoints that ship with the package, and their folders: an ensemble, and the best single model."""
 
 REMEDY = "make one with `python -m genre_ray.tune`, or name one: args.checkpoint in the YAML file"
 
