@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from genre_ray.config import load_yaml, parse
 from genre_ray.errors import ConfigError
+from genre_ray.serve import guard
 from genre_ray.serve.settings import ServeArgs, UserConfig
 
 IMPORT_PATH = "genre_ray.serve:app"
@@ -22,6 +23,9 @@ DEPLOYMENTS = ("Figures", "Recordings")
 """Names of the deployments that the builder makes."""
 
 _ENVIRONMENT = re.compile(r"RAY_SERVE_[A-Z0-9_]+")
+_NUMBERS = (guard.MAX_BODY, guard.CLIENT_TIMEOUT, guard.MAX_IN_PROGRESS)
+_OURS = ("GENRE_RAY_TOKENS", "GENRE_RAY_TOKENS_FILE", "GENRE_RAY_CACHE")
+"""Environment variables of our own; those of the guard are numbers."""
 
 
 def validate(path: str | Path) -> dict[str, Any]:
@@ -86,20 +90,20 @@ def _nearest(word: str, known: Iterable[str]) -> str:
 
 
 def _unknown_environment(document: dict[str, Any]) -> Iterator[str]:
-    """Serve's environment variables that this Ray does not read: a misspelt one is as silent as a misspelt key."""
+    """Environment variables that neither this Ray nor we read: a misspelt one is as silent as a misspelt key."""
     from ray._private.ray_constants import WORKER_PROCESS_SETUP_HOOK_ENV_VAR
     from ray.serve._private import constants
 
     runtime_env = _mapping(_mapping(document.get("controller_options")).get("runtime_env"))
-    read = {*_ENVIRONMENT.findall(inspect.getsource(constants)), WORKER_PROCESS_SETUP_HOOK_ENV_VAR}
+    read = {*_ENVIRONMENT.findall(inspect.getsource(constants)), WORKER_PROCESS_SETUP_HOOK_ENV_VAR, *_OURS, *_NUMBERS}
     for name, value in _mapping(runtime_env.get("env_vars")).items():
         near = difflib.get_close_matches(str(name), read, n=1, cutoff=0.85)
-        if name not in read and (near or str(name).startswith("RAY_SERVE_")):
+        place = f"controller_options.runtime_env.env_vars.{name}"
+        if name not in read and (near or str(name).startswith(("RAY_SERVE_", "GENRE_RAY_"))):
             remedy = f"did you mean {near[0]}?" if near else "leave it out, or look it up in Serve's constants.py"
-            yield (
-                f"controller_options.runtime_env.env_vars.{name}: this version of Ray reads no such variable "
-                f"(value {value!r:.80}); {remedy}"
-            )
+            yield f"{place}: this version reads no such variable (value {value!r:.80}); {remedy}"
+        elif name in _NUMBERS and not re.fullmatch(r"[1-9]\d{0,12}", str(value)):
+            yield f"{place}: not a whole number above 0 (value {value!r:.80})"
 
 
 def _unknown_deployments(document: dict[str, Any]) -> Iterator[str]:
@@ -147,10 +151,17 @@ def _validate_by_ray(document: dict[str, Any], origin: str) -> None:
 
 
 def _validate_scaling(document: dict[str, Any], origin: str) -> None:
-    """Ray's schema takes any mapping as autoscaling_config, and looks at the values when the service is deployed."""
+    """Ray's schema takes any mapping as autoscaling_config, and looks at the values when the service is deployed.
+
+    It takes time-outs below nothing, too.
+    """
     from ray.serve.config import AutoscalingConfig
 
     lines: list[str] = []
+    for options in ("http_options", "grpc_options"):
+        for name, value in _mapping(document.get(options)).items():
+            if str(name).endswith("_timeout_s") and isinstance(value, int | float) and value < 0:
+                lines.append(f"{origin}: {options}.{name}: a time-out cannot be negative (value {value!r})")
     for place, deployment in _deployments(document):
         scaling = deployment.get("autoscaling_config")
         if isinstance(scaling, dict):

@@ -5,7 +5,10 @@ import { example } from "/static/examples.js";
 import { RATE, decode, melSpectrogram, wav } from "/static/sound.js";
 
 const $ = (id) => document.getElementById(id);
-const percent = (p) => (p > 0 && p < 0.01 ? "< 1 %" : `${Math.round(p * 100)} %`);
+const percent = (p) => {
+  if (p > 0 && p < 0.01) return "< 1 %";
+  return p > 0.99 && p < 1 ? "> 99 %" : `${Math.round(p * 100)} %`;
+};
 const TITLES = {
   "unsupported-media": "That is not a recording", "unusable-audio": "That recording cannot be used", "too-large": "That is too much",
   overloaded: "The service is busy", "not-ready": "The service is not ready yet", timeout: "That took too long",

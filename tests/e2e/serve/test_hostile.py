@@ -19,7 +19,7 @@ import soundfile
 
 pytestmark = [pytest.mark.slow]
 
-FUZZ = int(os.environ.get("GENRE_RAY_FUZZ", "200"))
+FUZZ = int(os.environ.get("GENRE_RAY_FUZZ", "10000"))
 """How many mutated files; the service is meant to stand 10,000."""
 
 ROW = json.dumps([0.5] * 57)

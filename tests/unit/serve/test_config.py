@@ -47,6 +47,7 @@ def test_every_key_name_and_value_of_a_shipped_configuration_is_real(path: Path)
         (("applications", 0, "deployments", 0, "backpressure_config"), "status"),
         (("applications", 0, "deployments", 0, "user_config"), "checkpoints"),
         (("controller_options", "runtime_env", "env_vars"), "RAY_SERVE_ENABLE_HAPROXY"),
+        (("controller_options", "runtime_env", "env_vars"), "GENRE_RAY_MAX_INPROGRESS"),
         (("logging_config",), "log_levels"),
     ],
 )
@@ -78,6 +79,16 @@ def test_the_names_are_those_of_the_built_application(checkpoint: Path) -> None:
 def test_values_out_of_range_are_found_with_their_field(hybrid: dict[str, Any], tmp_path: Path) -> None:
     hybrid["applications"][0]["args"]["unsure_below"] = 7
     assert "unsure_below" in refusal(hybrid, tmp_path)
+
+
+def test_a_limit_of_the_edge_is_a_number(hybrid: dict[str, Any], tmp_path: Path) -> None:
+    hybrid["controller_options"]["runtime_env"]["env_vars"]["GENRE_RAY_MAX_IN_PROGRESS"] = "16 or so"
+    assert "GENRE_RAY_MAX_IN_PROGRESS: not a whole number" in refusal(hybrid, tmp_path)
+
+
+def test_a_time_out_below_nothing_is_found(hybrid: dict[str, Any], tmp_path: Path) -> None:
+    hybrid["grpc_options"] = {"request_timeout_s": -3.5}
+    assert "grpc_options.request_timeout_s: a time-out cannot be negative" in refusal(hybrid, tmp_path)
 
 
 def test_every_problem_and_path_is_in_the_description() -> None:
