@@ -124,7 +124,7 @@ def test_damaged_states_are_passed_over_when_a_search_is_resumed(new_search: New
     search.wait_until(in_the_middle)
     search.kill()
     before = search.ended()
-    states = sorted((search.results / "trials").glob("trial_*/checkpoint_*/fold-0/trainer.pt"))
+    states = settled_states(search.results / "trials")
     assert states
     for number, state in enumerate(states):
         content = bytearray(state.read_bytes())
@@ -138,6 +138,19 @@ def test_damaged_states_are_passed_over_when_a_search_is_resumed(new_search: New
     assert resumed
     for trial in resumed:
         assert sorted(trial.intermediate_values) == list(range(1, 121)), "began again: no damaged state was used"
+
+
+def settled_states(trials: Path) -> list[Path]:
+    """The saved states once no more of them come: workers outlive a killed driver by a moment, and save in it."""
+    states: list[Path] = []
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        found = sorted(trials.glob("trial_*/checkpoint_*/fold-0/trainer.pt"))
+        if found == states:
+            break
+        states = found
+        time.sleep(5.0)
+    return states
 
 
 @pytest.fixture
