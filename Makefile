@@ -23,7 +23,7 @@ tune: $(INSTALLED)  ## search; ARGS='--data DIR' for your own music
 serve: $(INSTALLED)  ## serve the newest best checkpoint on http://127.0.0.1:8000
 	$(BIN)/genre-ray serve $(ARGS)
 
-test: $(INSTALLED)  ## the tests, with whole searches, services and a browser: 20 to 30 minutes on two cores
+test: $(INSTALLED)  ## the tests, with whole searches, services and a browser: half an hour on two cores
 	$(BIN)/python -m pytest $(ARGS)
 
 quick: $(INSTALLED)  ## those that take seconds: 4 minutes

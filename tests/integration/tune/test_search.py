@@ -120,7 +120,7 @@ def test_a_killed_driver_resumes_and_no_finished_trial_runs_again(
     assert_whole(search, trials=4)
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.soak)])
 def test_a_driver_killed_again_and_again_at_random_moments_loses_no_finished_trial(
     new_search: Callable[..., Any], figures: Path, cache: Path, seed: int
 ) -> None:
