@@ -36,6 +36,7 @@ from genre_ray.errors import CheckpointDamagedError, CheckpointError, Checkpoint
 from genre_ray.fitted import EpochResult, Fitted
 from genre_ray.preprocessing import Preprocessor
 from genre_ray.schema import FEATURE_COLUMNS
+from genre_ray.shipped import located
 
 FORMAT = "genre_ray.checkpoint"
 FORMAT_VERSION = 1
@@ -114,10 +115,11 @@ def save(
 
 
 def open_checkpoint(path: str | Path) -> Checkpoint:
-    """Read and check a checkpoint from its path or URI alone.
+    """Read and check a checkpoint from its path or URI alone, or the name of one that ships (`genre_ray.shipped`).
 
     CheckpointNotFoundError, CheckpointFormatError (foreign, or another format version) or CheckpointDamagedError.
     """
+    path = located(path)
     files = read_directory(path)
     manifest = _manifest(path, files)
     try:
@@ -133,6 +135,7 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
 
 def version_of(path: str | Path) -> str:
     """The model's version: a short hash of all that decides its answers. Errors as `open_checkpoint`."""
+    path = located(path)
     return str(_manifest(path, read_directory(path))["version"])
 
 

@@ -143,7 +143,7 @@ def _modulation(decibels: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _patches(signals: NDArray[np.float32], *, axis: int) -> NDArray[np.float32]:
-    """Views of the patches along `axis`: 48 columns every 24, in a new last axis."""
+    """Views (..., patches, ..., 48) of signals (..., T, ...) along `axis`: 48 columns every 24, in a new last axis."""
     views = np.lib.stride_tricks.sliding_window_view(signals, _PATCH, axis=axis)
     return views[(slice(None),) * axis + (slice(None, None, _HOP),)]
 
@@ -157,13 +157,15 @@ def _multiply_powers(
 ) -> None:
     """Products of 1 + power over eight patches at a time, of upward and downward ripples: then one logarithm of all.
 
-    A power is at most some 1e11, so eight times two of them stay within double precision.
+    `spectra` (N, patches, 48, 130) as `_modulation` has them, `levels` (N, patches) their means, to be taken away;
+    `products` (N, patches / 8, 24, 65) is filled. A power is at most some 1e11, so eight times two of them stay within
+    double precision.
     """
     times, frequencies = products.shape[2:]
     products[:] = 1.0
     for clip in range(spectra.shape[0]):
         for patch in range(spectra.shape[1]):
-            level, product = levels[clip, patch], products[clip, patch // 8]
+            level, product = levels[clip, patch], products[clip, patch // _FACTORS]
             for t in range(times):
                 even, odd = spectra[clip, patch, t], spectra[clip, patch, times + t]
                 even_one, odd_one = of_one[t], of_one[times + t]

@@ -29,7 +29,10 @@ _BEAT_EDGES = (1, 2, 3, 5, 8, 12, 20, 32, 64)  # bins over time, in cycles / 128
 
 
 class Statistics(NamedTuple):
-    """Of each row of signals over time, (N, rows) each: `steps` are the differences between neighbours."""
+    """Of each row of signals over time, (N, rows) each; a step is the difference between neighbours in time.
+
+    `skewness` is divided by deviation^3 + 0.001, which keeps silence finite.
+    """
 
     mean: Array
     deviation: Array
@@ -39,7 +42,7 @@ class Statistics(NamedTuple):
 
 
 def statistics(signals: Pictures) -> Statistics:
-    """Mean, deviation, third moment / deviation^3, mean absolute step and deviation of steps, of (N, rows, T)."""
+    """Mean, deviation, skewness, mean absolute step and deviation of steps of signals (N, rows, T)."""
     found = np.empty((5, *signals.shape[:2]), np.float32)
     _statistics(np.ascontiguousarray(signals), found)
     return Statistics(*found)
@@ -153,10 +156,10 @@ def contrast(decibels: Pictures) -> Vectors:
 @compiled(fastmath=frozenset({"reassoc", "contract", "nnan", "nsz"}))
 def _contrast(decibels: Pictures, exchanges: NDArray[np.int64], found: Array) -> None:
     count = decibels.shape[2]
-    ranked = np.empty((16, count), np.float32)
+    ranked = np.empty((_CONTRAST_ROWS, count), np.float32)
     for clip in range(decibels.shape[0]):
         for band in range(found.shape[2]):
-            ranked[:] = decibels[clip, 16 * band : 16 * band + 16]
+            ranked[:] = decibels[clip, _CONTRAST_ROWS * band : _CONTRAST_ROWS * (band + 1)]
             for step in range(exchanges.shape[0]):
                 low, high = ranked[exchanges[step, 0]], ranked[exchanges[step, 1]]
                 for t in range(count):

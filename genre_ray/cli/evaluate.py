@@ -35,7 +35,11 @@ def add_options(options: argparse.ArgumentParser) -> None:
     """The options of this subcommand."""
     options.add_argument("--data", required=True, help="folder, manifest (.csv, .parquet) or URI (s3://...)")
     what = options.add_mutually_exclusive_group(required=True)
-    what.add_argument("--recipe", metavar="CHECKPOINT", help="fit again what this checkpoint was made from")
+    what.add_argument(
+        "--recipe",
+        metavar="CHECKPOINT",
+        help="fit again what this checkpoint was made from; default, single: those that ship",
+    )
     what.add_argument("--config", type=Path, help="fit the first point of a search file, or its base")
     what.add_argument("--checkpoint", help="score this checkpoint as it is; nothing is fitted")
     options.add_argument("--variant", help="of --config: the variant to take")
@@ -103,7 +107,7 @@ def _evaluate(options: argparse.Namespace) -> "Evaluation":
     protocol, recipe = protocol_of(options), recipe_of(options)
     from genre_ray.evaluate import evaluate  # after everything is checked: importing Ray takes seconds
 
-    name = Path(options.recipe).parent.name if options.recipe else options.config.stem
+    name = Path(options.recipe).parent.name or options.recipe if options.recipe else options.config.stem
     return evaluate(
         options.data,
         recipe,
@@ -168,6 +172,6 @@ def streaming_of(options: argparse.Namespace) -> "StreamingConfig":
 
 def _folder(options: argparse.Namespace, source: Path) -> Path:
     """A folder that the same command finds again."""
-    what = f"{source.parent.name}-{source.stem}" if source.suffix != ".yaml" else source.stem
+    what = f"{source.parent.name}-{source.stem}".strip("-") if source.suffix != ".yaml" else source.stem
     parts = ["evaluate", what, options.variant, options.protocol or options.part]
     return Path("results") / "-".join(str(part) for part in parts if part).strip("-")

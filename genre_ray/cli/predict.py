@@ -38,7 +38,7 @@ def add_options(options: argparse.ArgumentParser) -> None:
     options.add_argument(
         "files", nargs="+", metavar="FILE", help="audio files, PNG figures, folders, tables (.csv, .parquet) or URIs"
     )
-    options.add_argument("--checkpoint", help="checkpoint directory or URI; default, single: those of the package")
+    options.add_argument("--checkpoint", help="checkpoint directory or URI; default, single: those that ship")
     options.add_argument(
         "--unsure-below", type=float, metavar="P", help="answers of a lower top probability are unsure"
     )

@@ -75,7 +75,7 @@ def problem(status: int, slug: str, detail: str) -> str:
 
 
 _MARK = "# tightened by genre_ray"
-_SPARE = 5  # a fifth of the places: requests are not spread evenly, and answers are on their way
+_ONE_FREE_IN = 5  # places: requests are not spread evenly, and answers are on their way
 
 
 def real_haproxy() -> str | None:
@@ -177,7 +177,7 @@ def _shedding_rules(max_in_progress: int) -> list[str]:
         "    http-request track-sc2 int(1)",
         "    http-request set-var(txn.genre_ray_servers) nbsrv",
         f"    http-request return {answer} if METH_POST {{ sc2_gpc0_rate gt 0 }} "
-        f"{{ be_conn,div(txn.genre_ray_servers) ge {max_in_progress - max_in_progress // _SPARE} }}",
+        f"{{ be_conn,div(txn.genre_ray_servers) ge {max_in_progress - max_in_progress // _ONE_FREE_IN} }}",
         "    http-response sc-inc-gpc0(2) if { status 429 }",
         # The server in a replica says so in plain text; whatever the application says carries that header.
         f"    http-response return {unread} if {{ status 400 }} !{{ res.hdr(x-content-type-options) -m found }}",

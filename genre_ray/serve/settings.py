@@ -5,9 +5,9 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-import genre_ray
 from genre_ray.config import ClipConfig, Config
 from genre_ray.errors import CheckpointNotFoundError
+from genre_ray.shipped import FOLDERS, located
 
 
 class Limits(Config):
@@ -165,9 +165,6 @@ class UserConfig(Config):
         return self
 
 
-SHIPPED = {"default": "default_checkpoint", "single": "single_checkpoint"}
-"""Names of the checkpoints that ship with the package, and their folders: an ensemble, and the best single model."""
-
 REMEDY = "make one with `python -m genre_ray.tune`, or name one: args.checkpoint in the YAML file"
 
 
@@ -176,18 +173,15 @@ def find_checkpoint(args: ServeArgs) -> str:
     if args.checkpoint is not None:
         if "://" in args.checkpoint:
             return args.checkpoint
-        path = Path(args.checkpoint).expanduser()
-        if not path.is_dir() and args.checkpoint in SHIPPED:
-            path = Path(genre_ray.__file__).parent / SHIPPED[args.checkpoint]
+        path = Path(located(args.checkpoint)).expanduser()
         if not path.is_dir():
             raise CheckpointNotFoundError(f"{path}: there is no checkpoint directory", remedy=REMEDY)
         return str(path.resolve())
     best = [path for path in Path(args.results).expanduser().glob("*/best") if path.is_dir()]
     if best:
         return str(max(best, key=lambda path: path.stat().st_mtime).resolve())
-    packaged = Path(genre_ray.__file__).parent / SHIPPED["default"]
-    if packaged.is_dir():
-        return str(packaged)
+    if FOLDERS["default"].is_dir():
+        return str(FOLDERS["default"])
     raise CheckpointNotFoundError(
         "there is no checkpoint to serve",
         found=f"args.checkpoint is null, and {Path(args.results).resolve()} holds no */best",

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import genre_ray
-from genre_ray.checkpoint import open_checkpoint
+from genre_ray.checkpoint import open_checkpoint, version_of
 from genre_ray.features import from_row
 from genre_ray.inference import Predictor
 from genre_ray.schema import GENRES, Track
@@ -38,6 +38,7 @@ def test_each_is_found_by_its_name_and_a_folder_of_that_name_goes_before(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert find_checkpoint(ServeArgs(checkpoint=name)) == str(PACKAGE / f"{name}_checkpoint")
+    assert version_of(name) == open_checkpoint(name).version == open_checkpoint(PACKAGE / f"{name}_checkpoint").version
     (tmp_path / name).mkdir()
     assert find_checkpoint(ServeArgs(checkpoint=name)) == str(tmp_path / name)
 
