@@ -40,6 +40,9 @@ from genre_ray.serve.web import WebApplication
 
 logger = logging.getLogger(__name__)
 
+_WARM_WAIT_S = 5.0
+"""How long a recording waits for the first replica that is warm: compiling may take a minute on a new machine."""
+
 _LARGEST_BY_VALUE = 3 * 1024**2
 """What Serve sends directly to another deployment must be smaller than 4 MB; by reference takes some 3 ms longer."""
 
@@ -140,6 +143,8 @@ class Figures(_Replica):
         self._gate = Gate(args.security, tokens_from_environment(), token_required=token_required)
         self._servicing = Servicing(self, args, self._gate)
         self._recordings = recordings
+        self._recordings_warm = asyncio.Event()
+        self._hearing: asyncio.Task[None] | None = None
         batching = args.batching
         on_gpu = self._engine.predictor.device.type == "cuda"
         self._together = in_place(self._engine)
@@ -159,8 +164,32 @@ class Figures(_Replica):
 
     @property
     def ready(self) -> bool:
-        """A replica takes requests only when its constructor has warmed the model."""
-        return True
+        """Whether recordings are answered, too: this replica itself is warm since its constructor."""
+        self._listen()
+        return self._recordings_warm.is_set()
+
+    async def reconfigure(self, user_config: dict[str, Any]) -> None:
+        """As of every replica. Serve calls it once before the replica takes requests, too."""
+        await super().reconfigure(user_config)
+        self._listen()
+
+    async def state(self) -> dict[str, Any]:
+        """As of every replica, and whether recordings are answered."""
+        self._listen()
+        return await super().state() | {"recordings_warm": self._recordings_warm.is_set()}
+
+    def _listen(self) -> None:
+        if self._hearing is None:
+            self._hearing = asyncio.get_running_loop().create_task(self._hear())
+
+    async def _hear(self) -> None:
+        """Ask for the recordings' replica until one answers: its constructor has then warmed the model."""
+        while not self._recordings_warm.is_set():
+            try:
+                await self._recordings.state.remote()
+                self._recordings_warm.set()
+            except (BackPressureError, DeploymentUnavailableError, RayError):
+                await asyncio.sleep(1.0)
 
     @property
     def version(self) -> str:
@@ -210,7 +239,12 @@ class Figures(_Replica):
         return await self._servicing.model(request, grpc_context)
 
     async def answer_audio(self, inquiry: Inquiry, request_id: str) -> dict[str, Any]:
-        """Ask the other deployment. Refusal 429 when its queue is full, 503 when none of its replicas answers."""
+        """Ask the other deployment. Refusal 429 when its queue is full, 503 when none of its replicas answers yet."""
+        self._listen()
+        try:
+            await asyncio.wait_for(self._recordings_warm.wait(), _WARM_WAIT_S)
+        except TimeoutError as error:
+            raise Refusal(503, "not-ready", "recordings are not answered yet", retry_after_s=5) from error
         audio, recordings = inquiry.track.audio, self._recordings
         if isinstance(audio, bytes) and len(audio) > _LARGEST_BY_VALUE:
             recordings = recordings.options(_by_reference=True)

@@ -60,6 +60,9 @@ def run(
         )
         client.deploy_apps(_within_cluster(schema), _blocking=False)
         _wait_until_ready([application.name for application in schema.applications], timeout_s)
+        for application in schema.applications:
+            if application.import_path == IMPORT_PATH:
+                _wait_for_recordings(application.name, timeout_s)
         url = f"http://{schema.http_options.host}:{schema.http_options.port}"
         logger.info("serving at %s, Ray at %s", url, ray.get_runtime_context().gcs_address)
         if blocking:
@@ -124,6 +127,19 @@ def _wait_until_ready(names: list[str], timeout_s: float) -> None:
         "the service is not ready in time",
         found=f"{ {name: str(state.status) for name, state in states.items()} } after {timeout_s:g} s",
         remedy="look at the replicas' logs in the session folder of Ray, under logs/serve",
+    )
+
+
+def _wait_for_recordings(name: str, timeout_s: float) -> None:
+    """Until the ingress has heard from a replica for recordings, which now is a matter of a second."""
+    ingress = serve.get_app_handle(name)
+    waited = threading.Event()
+    for _ in range(int(timeout_s * 4)):
+        if ingress.state.remote().result(timeout_s=timeout_s)["recordings_warm"]:
+            return
+        waited.wait(0.25)
+    raise RunError(
+        "recordings are not answered in time", found=f"after {timeout_s:g} s", remedy="look at the replicas' logs"
     )
 
 
