@@ -14,6 +14,7 @@ from genre_ray.serve import quickening
 from genre_ray.serve.engine import TOGETHER, Answered, Engine
 from genre_ray.serve.protocol import Inquiry, Options
 from genre_ray.serve.settings import ServeArgs, UserConfig, find_checkpoint
+from genre_ray.shipped import FOLDERS
 
 
 @pytest.fixture
@@ -132,7 +133,7 @@ def test_what_the_model_lacks_is_named(engine: Engine, figure: bytes) -> None:
 def test_without_a_checkpoint_the_command_that_makes_one_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("genre_ray.__file__", str(tmp_path / "package/__init__.py"))
+    monkeypatch.setitem(FOLDERS, "default", tmp_path / "package/default_checkpoint")
     with pytest.raises(CheckpointNotFoundError, match=r"python -m genre_ray\.tune"):
         find_checkpoint(ServeArgs(results=str(tmp_path)))
     with pytest.raises(CheckpointNotFoundError, match="nowhere"):
