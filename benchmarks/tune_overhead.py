@@ -74,7 +74,8 @@ def corpus(tracks: int) -> Corpus:
         test=(),
         leaks=mock.create_autospec(Leaks, instance=True),
     )
-    return Corpus(catalog=SimpleNamespace(labels=GENRES), table=table, split=split)  # type: ignore[arg-type]
+    catalog: Any = SimpleNamespace(labels=GENRES)
+    return Corpus(catalog=catalog, table=table, split=split, parts=((split.train, split.validation),))
 
 
 def direct(config: TuneConfig, clips: Corpus) -> float:

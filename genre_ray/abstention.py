@@ -15,7 +15,8 @@ def least_sure(probabilities: NDArray[np.float32], targets: NDArray[np.int64], *
 
     That is the threshold of largest coverage at a given risk (Geifman and El-Yaniv 2017, without their bound: the share
     on other tracks will lie around `most_wrong`, not below it). `probabilities` (N, L) are of tracks that neither
-    training nor the test has seen. 0.0: every answer may stand; None: no threshold does it, or too few tracks reach it.
+    training nor the test has seen. 0.0: every answer may stand; 1.0: no threshold does it, none may; None: too few tracks
+    to tell.
     """
     surest = np.max(probabilities, axis=1)
     order = np.argsort(-surest, kind="stable")
@@ -25,6 +26,6 @@ def least_sure(probabilities: NDArray[np.float32], targets: NDArray[np.int64], *
     ends = np.append(ordered[:-1] > ordered[1:], True)  # tracks of equal probability are answered all or none
     able = np.flatnonzero(ends & (wrong <= most_wrong * answered) & (answered >= _FEWEST))
     if len(able) == 0:
-        return None
+        return None if len(order) < _FEWEST else 1.0
     last = int(able[-1])
     return 0.0 if last == len(order) - 1 else float(ordered[last])

@@ -51,6 +51,8 @@ def _threshold(manifest: Mapping[str, Any]) -> str:
     if "unsure_below" not in manifest:
         return ""
     most = (manifest.get("notes") or {}).get("most_wrong")
+    if manifest["unsure_below"] >= 1.0:
+        return " Every answer is marked unsure: at no probability were few enough held-out tracks called wrong."
     learnt = f" from there on at most {most:.0%} of held-out tracks were called wrong." if most else ""
     return f" Answers whose top probability is below {manifest['unsure_below']:.3f} are marked unsure:{learnt}"
 

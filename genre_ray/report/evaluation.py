@@ -241,7 +241,7 @@ def _mean_line(lines: Sequence[Sequence[tuple[float, float]]]) -> list[tuple[flo
 def _calibration_section(pooled: Pooled) -> Section:
     scores = pooled.scores
     lead = f"Expected calibration error {decimal(scores.ece)} ({len(scores.reliability)} bins), all runs together. "
-    lead += f"If the probabilities were true, it would be {decimal(pooled.ece_of_perfect)} on as many tests."
+    lead += f"If the probabilities were true, it would be {decimal(pooled.ece_of_perfect)} on as many tracks."
     keys = (("bar", "share right"), ("gap", "gap to what was said"))
     left = figure(
         "Reliability",

@@ -93,7 +93,11 @@ class WrongTrack:
 
 @dataclass(frozen=True, slots=True)
 class Pooled:
-    """All runs together: scores over every tested row, how many different tracks these are, and `ece_of_perfect`."""
+    """All runs together: scores over every tested row, how many different tracks these are, and `ece_of_perfect`.
+
+    Seeds that meet the same track tell little more than one: the intervals and `ece_of_perfect` are those of as many
+    tests as there are different tracks.
+    """
 
     scores: Scores
     per_genre: tuple[GenreRow, ...]
@@ -111,14 +115,19 @@ def summary_of(runs: Sequence[RunResult]) -> dict[str, Summary]:
 
 
 def pool(runs: Sequence[RunResult]) -> Pooled:
-    """Every tested row of every run as one set; the support of a genre counts each track once."""
+    """Every tested row of every run as one set; support, interval and `ece_of_perfect` count each track once."""
     probabilities = np.concatenate([run.probabilities for run in runs]).astype(np.float64)
     probabilities /= probabilities.sum(axis=1, keepdims=True)  # rows came through JSON with six digits
-    scores = score(probabilities, np.concatenate([run.targets for run in runs]), runs[0].scores.labels)
     genre_of = {track: int(target) for run in runs for track, target in zip(run.tracks, run.targets, strict=True)}
+    n = len(genre_of)
+    scores = score(probabilities, np.concatenate([run.targets for run in runs]), runs[0].scores.labels, tracks=n)
+    place = {track: row for row, track in enumerate(genre_of)}
+    of_track = np.zeros((n, len(scores.labels)))
+    np.add.at(of_track, [place[track] for run in runs for track in run.tracks], probabilities)
+    of_track /= of_track.sum(axis=1, keepdims=True)
     distinct = np.bincount(list(genre_of.values()), minlength=len(scores.labels))
     rows = tuple(replace(row, support=int(n)) for row, n in zip(scores.per_genre, distinct, strict=True))
-    return Pooled(scores, rows, len(genre_of), scores.n / len(genre_of), ece_of_perfect(probabilities))
+    return Pooled(scores, rows, n, scores.n / n, ece_of_perfect(of_track))
 
 
 def worst_tracks(runs: Sequence[RunResult], limit: int = 20) -> list[WrongTrack]:

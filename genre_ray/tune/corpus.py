@@ -5,9 +5,10 @@ Knows nothing about trials.
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from genre_ray.clips import Clips, ClipTable
 from genre_ray.data.catalog import Catalog, open_catalog
@@ -17,17 +18,22 @@ from genre_ray.data.splits import make_splits
 from genre_ray.data.synthesis import compose
 from genre_ray.errors import RunError
 from genre_ray.tune.config import TuneConfig
+from genre_ray.tune.folds import Part, search_parts
 
 _SPLIT = "split.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """What the trials learn from: the catalog of tracks that could be prepared, their clips, and the split."""
+    """What the trials learn from: the catalog of tracks that could be prepared, their clips, the split, and its folds.
+
+    `parts` has the train and validation tracks of each training of a trial.
+    """
 
     catalog: Catalog
     table: Clips
     split: Split
+    parts: tuple[Part, ...]
 
 
 def open_corpus(config: TuneConfig, data: str | None, folder: Path, cache: str | None, stream: TextIO) -> Corpus:
@@ -46,7 +52,7 @@ def open_corpus(config: TuneConfig, data: str | None, folder: Path, cache: str |
     clips = prepared.clips_for(config.streaming)
     if not isinstance(clips, ClipTable):
         print(f"clips are streamed from {prepared.path}", file=stream)
-    return Corpus(catalog, clips, _fixed_split(config, catalog, folder))
+    return Corpus(catalog, clips, *fixed_split(config, catalog, folder))
 
 
 def _embedded_corpus(config: TuneConfig, stream: TextIO) -> Path:
@@ -61,20 +67,17 @@ def _embedded_corpus(config: TuneConfig, stream: TextIO) -> Path:
     )
 
 
-def _fixed_split(config: TuneConfig, catalog: Catalog, folder: Path) -> Split:
-    """The split of this search, written down once: a file that breaks later must not move tracks between the parts."""
+def fixed_split(config: TuneConfig, catalog: Catalog, folder: Path) -> tuple[Split, tuple[Part, ...]]:
+    """The split of this search and the parts of its trials, written down once.
+
+    A file that breaks later must not move tracks between the parts or the folds: what was held out from a saved model
+    would then have been trained on.
+    """
     path = folder / _SPLIT
     if path.exists():
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        known = set(catalog.by_id)
-        if stored["fingerprint"] != catalog.fingerprint() and not known.intersection(stored["test"]):
-            raise RunError(f"{folder} was started on other data", remedy="name the same --data as before")
-        return Split(
-            name=stored["name"],
-            leaks=Leaks(**stored["leaks"]),
-            **{part: tuple(t for t in stored[part] if t in known) for part in ("train", "validation", "test")},
-        )
+        return _restored(json.loads(path.read_text(encoding="utf-8")), config, catalog, folder)
     split = make_splits(catalog, config.protocol)[0]
+    parts = search_parts(config, catalog, split)
     stored = {
         "name": split.name,
         "fingerprint": catalog.fingerprint(),
@@ -82,8 +85,43 @@ def _fixed_split(config: TuneConfig, catalog: Catalog, folder: Path) -> Split:
         "train": split.train,
         "validation": split.validation,
         "test": split.test,
+        "folds": [{"train": train, "validation": validation} for train, validation in parts],
+        "digests": {key: _brief(digest) for key, digest in catalog.digests.items()},
     }
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(stored, indent=1), encoding="utf-8")
     temporary.replace(path)
-    return split
+    return split, tuple(parts)
+
+
+def _restored(
+    stored: dict[str, Any], config: TuneConfig, catalog: Catalog, folder: Path
+) -> tuple[Split, tuple[Part, ...]]:
+    """What was written down, less the tracks that cannot be used any more. RunError where it is of other data."""
+    known = set(catalog.by_id)
+    if stored["fingerprint"] != catalog.fingerprint():
+        before = stored.get("digests", {})
+        other = [key for key in sorted(known & set(before)) if before[key] != _brief(catalog.digests.get(key, ""))]
+        if other or not known.intersection(stored["test"]):
+            shown = ", ".join(other[:5]) + (", ..." if len(other) > 5 else "")
+            raise RunError(
+                f"{folder} was started on other data",
+                found=f"{len(other)} tracks with other content ({shown})" if other else "none of its test tracks",
+                remedy="name the same --data as before with its files as they were, or leave --resume out to start anew",
+            )
+
+    def left(tracks: Sequence[str]) -> tuple[str, ...]:
+        return tuple(track for track in tracks if track in known)
+
+    split = Split(
+        name=stored["name"],
+        leaks=Leaks(**stored["leaks"]),
+        **{part: left(stored[part]) for part in ("train", "validation", "test")},
+    )
+    if "folds" not in stored:  # written before folds were kept
+        return split, tuple(search_parts(config, catalog, split))
+    return split, tuple((left(fold["train"]), left(fold["validation"])) for fold in stored["folds"])
+
+
+def _brief(digest: str) -> str:
+    return digest[:16]

@@ -38,8 +38,10 @@ class Entry:
 
     def answered_text(self) -> str:
         """The same as a sentence."""
-        if self.answered is None:
-            return "No probability was found from which on few enough held-out tracks are called wrong."
+        if self.unsure_below is None or self.answered is None:
+            return "No threshold was learnt: none was asked for, or too few tracks were held out."
+        if self.unsure_below >= 1.0:
+            return "Every answer is marked unsure: at no probability are few enough held-out tracks called wrong."
         share, right = self.answered
         if self.unsure_below == 0.0:
             return f"No answer is unsure: few enough held-out tracks are called wrong. Test part: {right:.3f} right."

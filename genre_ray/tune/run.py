@@ -25,7 +25,6 @@ from genre_ray.tune.allotment import bundles, request
 from genre_ray.tune.config import TuneConfig, load
 from genre_ray.tune.corpus import Corpus, open_corpus
 from genre_ray.tune.final import finish
-from genre_ray.tune.folds import search_parts
 from genre_ray.tune.halving import make_scheduler
 from genre_ray.tune.mirror import TRIALS, Mirror, PushWhenTrialsEnd, patiently
 from genre_ray.tune.outcome import Outcome
@@ -37,6 +36,7 @@ from genre_ray.tune.winners import save_best_so_far
 logger = logging.getLogger(__name__)
 
 _CONFIG = "config.yaml"
+_LASTING = ("metric", "folds", "folds_by", "seed")
 _STORAGE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.ESTALE, errno.ENOTCONN}
 
 
@@ -61,7 +61,7 @@ def search(
     mirror = Mirror.of(output)
     mirror.pull()
     folder = claim(mirror.root, config, resume=resume, or_start=or_start)
-    config = _same_search(folder, config)
+    config = same_search(folder, config)
     with records.owned(folder), _storage_errors(folder), connect(address):
         _write_config(folder, config)
         corpus = open_corpus(config, data or config.data, folder, cache, stream)
@@ -150,17 +150,19 @@ def _number(folder: Path, name: str) -> int:
     return int(tail) if tail.isdecimal() else 0
 
 
-def _same_search(folder: Path, config: TuneConfig) -> TuneConfig:
+def same_search(folder: Path, config: TuneConfig) -> TuneConfig:
     """The given file when it differs from the stored one in budget and resources only; RunError otherwise."""
     # Read as a file of this version, so that fields which have come since, at their defaults, are no difference.
     stored, given = _plain(load(folder / _CONFIG)), _plain(config)
     free = {"search", "resources", "streaming", "refit", "data"}
     changed = [key for key in given if key not in free and given[key] != stored.get(key)]
+    # These decide what finished trials were held out from, and what their scores mean.
+    changed += [f"search.{key}" for key in _LASTING if given["search"][key] != stored["search"].get(key)]
     if changed:
         raise RunError(
             f"{folder} was started with another configuration",
             found=f"differences in {', '.join(changed)}",
-            expected="the same file; search, resources, streaming and refit may change",
+            expected="the same file; the budget and pace of search, resources, streaming and refit may change",
             remedy=f"resume with --config {folder / _CONFIG}, or leave --resume out to start a new search",
         )
     return config
@@ -221,7 +223,7 @@ def _trainable(config: TuneConfig, corpus: Corpus, storage: str) -> Any:
     """The class of the trials, with the tracks that they see; the test part stays on this side and cannot leak."""
     seen = corpus.table.part(corpus.split.train + corpus.split.validation)
     given: dict[str, Any] = {
-        "parts": search_parts(config, corpus.catalog, corpus.split),
+        "parts": corpus.parts,
         "labels": corpus.catalog.labels,
         "tune_config": _plain(config),
         "trials_folder": f"{storage}/{TRIALS}",

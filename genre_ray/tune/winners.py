@@ -27,7 +27,7 @@ from genre_ray.training import Trainer
 from genre_ray.tune import study as records
 from genre_ray.tune.config import TuneConfig
 from genre_ray.tune.corpus import Corpus
-from genre_ray.tune.folds import Part, search_parts
+from genre_ray.tune.folds import Part
 from genre_ray.tune.mirror import TRIALS
 from genre_ray.tune.names import VARIANT
 from genre_ray.tune.outcome import BEST
@@ -73,7 +73,7 @@ def save_best_so_far(config: TuneConfig, corpus: Corpus, study: optuna.Study, fo
     direction = -1 if config.search.metric == "loss" else 1
     scored = [t for t in study.trials if t.intermediate_values and not t.user_attrs.get(records.DIVERGED)]
     scored.sort(key=lambda t: -direction * t.intermediate_values[max(t.intermediate_values)])
-    part = _parts(config, corpus)[0]
+    part = corpus.parts[0]
     for trial in records.ranking(study)[:1] + scored:
         fitted = _trial_model(config.resolve(trial.params), corpus, folder, trial, 0, part)
         if fitted is not None:
@@ -163,7 +163,7 @@ def winner_of(config: TuneConfig, corpus: Corpus, folder: Path, trial: optuna.tr
     history: tuple[dict[str, Any], ...] = ()
     tracks: list[str] = []
     rows: list[NDArray[np.float32]] = []
-    for fold, part in enumerate(_parts(config, corpus)):
+    for fold, part in enumerate(corpus.parts):
         fitted = _trial_model(run, corpus, folder, trial, fold, part)
         if fitted is None:
             tracks, rows = [], []
@@ -190,10 +190,6 @@ def winner_of(config: TuneConfig, corpus: Corpus, folder: Path, trial: optuna.tr
     )
 
 
-def _parts(config: TuneConfig, corpus: Corpus) -> list[Part]:
-    return search_parts(config, corpus.catalog, corpus.split)
-
-
 def _trial_model(
     run: RunConfig, corpus: Corpus, folder: Path, trial: optuna.trial.FrozenTrial, fold: int, part: Part
 ) -> Fitted | None:
@@ -217,7 +213,10 @@ def targets_of(catalog: Catalog, tracks: Sequence[str]) -> NDArray[np.int64]:
 
 
 def data_record(corpus: Corpus, fitted_on: Sequence[str]) -> dict[str, Any]:
-    """What a checkpoint remembers of its data: enough to tell later whether a track was trained on."""
+    """What a checkpoint remembers of its data: enough to tell later whether a track was trained on, whatever its name.
+
+    `contents` has the first 16 hex digits of the SHA-256 of each of `tracks`, "" where none was taken.
+    """
     catalog, split = corpus.catalog, corpus.split
     return {
         "root": Path(catalog.root).name,
@@ -226,5 +225,6 @@ def data_record(corpus: Corpus, fitted_on: Sequence[str]) -> dict[str, Any]:
         "protocol": split.name,
         "leaks": split.leaks.describe(),
         "tracks": list(fitted_on),
+        "contents": [catalog.digests.get(track, "")[:16] for track in fitted_on],
         "label_counts": dict(Counter(str(catalog.by_id[track].label) for track in fitted_on)),
     }

@@ -1,6 +1,7 @@
 """One experiment: learns what can be learnt, repeats itself, and lets the test part decide nothing."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from genre_ray import checkpoint
 from genre_ray.clips import ClipTable
 from genre_ray.config import FeatureConfig, InputConfig, MlpConfig, RunConfig, TrainingConfig
 from genre_ray.data.leaks import Leaks, Split
-from genre_ray.experiment import Experiment, Recipe, run_experiment
+from genre_ray.experiment import Experiment, Recipe, code_digest, run_experiment
 from genre_ray.report import RunResult
 from genre_ray.training import fit
 
@@ -154,8 +155,24 @@ def test_a_recipe_survives_json_and_comes_back_from_a_checkpoint(
         {"calibration": "none"},
         {"fingerprint": "g"},
         {"labels": ("jazz", "blues", "rock")},
+        {"split": dataclasses.replace(make().split, leaks=Leaks(test_tracks=3, artist_known=3, artists_crossing=1))},
         {"split": dataclasses.replace(make().split, test=make().split.test[1:])},
     ],
 )
 def test_whatever_decides_a_score_decides_the_digest(changes: dict[str, object]) -> None:
     assert make(**changes).digest() != make().digest() == make().digest()
+
+
+def test_a_result_of_other_code_is_not_taken_for_one_of_this_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "serve").mkdir()
+    (tmp_path / "features.py").write_text("a = 1")
+    first = code_digest.__wrapped__(tmp_path)
+    (tmp_path / "serve/app.py").write_text("no score comes from here")
+    assert code_digest.__wrapped__(tmp_path) == first
+    (tmp_path / "features.py").write_text("a = 2")
+    assert code_digest.__wrapped__(tmp_path) != first
+    before = make().digest()
+    monkeypatch.setattr("genre_ray.experiment.code_digest", lambda: "another")
+    assert make().digest() != before

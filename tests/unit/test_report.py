@@ -13,6 +13,7 @@ import pytest
 
 from genre_ray import metrics, report
 from genre_ray.data.faults import Fault
+from genre_ray.intervals import wilson_interval
 from genre_ray.report import axes
 from genre_ray.report.runs import pool, summary_of, worst_tracks
 from genre_ray.schema import GENRES
@@ -210,6 +211,17 @@ def test_support_counts_a_track_once_however_many_seeds_tested_it(runs: list[rep
     assert (pooled.tracks, pooled.times_tested) == (60, 3.0)
     assert [row.support for row in pooled.per_genre] == [6] * 10
     assert pooled.scores.n == 180
+    right = pooled.scores.accuracy * 60
+    assert pooled.scores.accuracy_interval == pytest.approx(wilson_interval(right, 60))  # not of 180 tests
+    assert pool(runs[:1]).scores.accuracy_interval == pytest.approx(runs[0].scores.accuracy_interval)
+
+
+def test_seeds_that_agree_make_no_interval_narrower(runs: list[report.RunResult]) -> None:
+    one, thrice = pool(runs[:1]), pool([runs[0]] * 3)
+    assert thrice.scores.accuracy_interval == pytest.approx(one.scores.accuracy_interval)
+    width, of_one = (high - low for low, high in (thrice.scores.macro_f1_interval, one.scores.macro_f1_interval))
+    assert width == pytest.approx(of_one, rel=0.1)
+    assert thrice.ece_of_perfect == pytest.approx(one.ece_of_perfect, rel=0.1)
 
 
 def test_worst_tracks_are_wrong_in_the_mean_and_sorted_by_certainty() -> None:

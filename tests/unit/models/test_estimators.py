@@ -99,7 +99,9 @@ def test_ridge_scores_are_those_of_scikit_learns_regression(n_labels):
     np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
-def test_a_sample_left_out_scores_as_a_fit_without_it_would_say():
+@pytest.mark.parametrize("together", [1, 7, 512])
+def test_a_sample_left_out_scores_as_a_fit_without_it_would_say(together, monkeypatch):
+    monkeypatch.setattr(kernel_ridge, "_TOGETHER", together)
     features, targets, _ = corpus(3, n=60)
     features, groups = halves(features), np.arange(60) // 2
     config = KernelRidgeConfig(ridge=0.3, gamma=0.8)

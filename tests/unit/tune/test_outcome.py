@@ -33,7 +33,8 @@ def entry(unsure_below: float | None) -> Entry:
         (0.6, "Unsure below 0.600: 75% of the test tracks are answered, 1.000 right."),
         (0.95, "Unsure below 0.950: no test track is answered."),
         (0.0, "No answer is unsure: few enough held-out tracks are called wrong. Test part: 0.750 right."),
-        (None, "No probability was found from which on few enough held-out tracks are called wrong."),
+        (1.0, "Every answer is marked unsure: at no probability are few enough held-out tracks called wrong."),
+        (None, "No threshold was learnt: none was asked for, or too few tracks were held out."),
     ],
 )
 def test_the_threshold_is_told_with_what_it_leaves_of_the_test_part(threshold: float | None, told: str) -> None:
