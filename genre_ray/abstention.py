@@ -15,8 +15,8 @@ def least_sure(probabilities: NDArray[np.float32], targets: NDArray[np.int64], *
 
     That is the threshold of largest coverage at a given risk (Geifman and El-Yaniv 2017, without their bound: the share
     on other tracks will lie around `most_wrong`, not below it). `probabilities` (N, L) are of tracks that neither
-    training nor the test has seen. 0.0: every answer may stand; 1.0: no threshold does it, none may; None: too few tracks
-    to tell.
+    training nor the test has seen. 0.0: every answer may stand; 1.0: no threshold does it, none may; None: too few
+    tracks to tell.
     """
     surest = np.max(probabilities, axis=1)
     order = np.argsort(-surest, kind="stable")

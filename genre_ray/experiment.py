@@ -110,8 +110,8 @@ class Experiment:
         return f"{self.split.name} seed {self.seed}"
 
     def digest(self) -> str:
-        """Equal for experiments that must give the same result: recipe, seed, tracks of the parts and what leaks between
-        them, content, and the code that fits and scores.
+        """Equal for experiments that must give the same result: recipe, seed, tracks of the parts and their leaks,
+        content, and the code that fits and scores.
         """
         parts = [self.split.train, self.split.validation, self.split.test, self.labels, self.split.leaks.to_json()]
         decisive = [self.recipe.to_json(), parts, self.seed, self.fitted_on, self.calibration, self.fingerprint]

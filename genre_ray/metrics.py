@@ -192,8 +192,8 @@ def score(
 ) -> Scores:
     """Everything about one set of predictions. `seed` is the bootstrap's.
 
-    `tracks`: how many different tracks the rows are of, where several runs met the same ones; the intervals are those of
-    so many tests (None: as many as rows).
+    `tracks`: how many different tracks the rows are of, where several runs met the same ones; the intervals are those
+    of so many tests (None: as many as rows).
 
     ValueError when there are no rows, shapes or label indices disagree with `labels`, or a row is no distribution.
     """

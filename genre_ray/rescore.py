@@ -123,7 +123,7 @@ def choose(tracks: Sequence[str], catalog: Catalog, record: dict[str, Any], *, s
 
 
 def _fitted(catalog: Catalog, record: dict[str, Any]) -> tuple[str, ...]:
-    """The tracks of `catalog` that a checkpoint was fitted on: by their content, and by their names in the same corpus."""
+    """The tracks of `catalog` that a checkpoint was fitted on: by their content, and in the same corpus by name."""
     contents = set(record.get("contents", ())) - {""}
     same = {track for track, digest in catalog.digests.items() if digest[:16] in contents}
     if _same_corpus(catalog, record):
