@@ -3,10 +3,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from genre_ray.data.catalog import Catalog, Fault, open_catalog
 from genre_ray.data.gtzan import duplicates
+from genre_ray.data.inbox import tracks_of
 from genre_ray.errors import CatalogError
 from genre_ray.schema import FEATURE_COLUMNS, GENRES
 
@@ -413,3 +416,92 @@ def test_copies_that_are_found_by_their_rows_are_the_listed_ones(real_gtzan: Pat
         (t.id, t.id) for t in catalog.tracks
     }
     assert {tuple(sorted(pair)) for pair in pairs} == {tuple(sorted(pair)) for pair in duplicates()}
+
+
+def named(files: SimpleNamespace, *pairs: tuple[str, str], **columns: str) -> list[dict[str, object]]:
+    """A feature row for each file name and label, all different, with more columns on request."""
+    return [files.row(name, label, seed) | columns for seed, (name, label) in enumerate(pairs)]
+
+
+def labels_of(catalog: Catalog) -> dict[str, str | None]:
+    return {track.id: track.label for track in catalog.tracks}
+
+
+def test_the_tables_label_counts_where_names_hold_no_genre(tmp_path: Path, files: SimpleNamespace) -> None:
+    rows = named(files, ("fma_00042.wav", "Rock"), ("fma_00043.wav", "Jazz"), ("fma_00044.wav", "Jazz"))
+    files.rows(tmp_path / "a" / "features_30_sec.csv", rows)
+    catalog = open_catalog(tmp_path / "a")
+    assert labels_of(catalog) == {"fma.00042": "Rock", "fma.00043": "Jazz", "fma.00044": "Jazz"}
+    assert catalog.faults == ()
+    rows = named(files, ("A00000.mp3", "Rock"), ("B00001.mp3", "Jazz"), ("B00002.mp3", ""))
+    files.rows(tmp_path / "b" / "features_30_sec.csv", rows)
+    catalog = open_catalog(tmp_path / "b")
+    assert labels_of(catalog) == {"A.00000": "Rock", "B.00001": "Jazz"}
+    assert fault(catalog, "unknown-label").left_out == ("B.00002",)
+
+
+def test_names_count_where_most_of_them_agree_with_the_table_or_it_has_no_labels(
+    tmp_path: Path, files: SimpleNamespace
+) -> None:
+    rows = named(files, ("blues.00000.wav", "rock"), ("rock.00000.wav", "rock"), ("rock.00001.wav", "rock"))
+    files.rows(tmp_path / "a" / "features_30_sec.csv", rows)
+    catalog = open_catalog(tmp_path / "a")
+    assert labels_of(catalog) == {"blues.00000": "blues", "rock.00000": "rock", "rock.00001": "rock"}
+    assert fault(catalog, "label-disagreement").tracks == ("blues.00000",)
+    files.rows(
+        tmp_path / "b" / "features_30_sec.csv",
+        named(files, ("blues.00000.wav", "NaN"), ("rock.00000.wav", "nan"), ("rock.00001.wav", "")),
+    )
+    assert labels_of(open_catalog(tmp_path / "b")) == labels_of(catalog)
+
+
+def test_only_suffixes_of_audio_and_figures_are_taken_off_a_name(tmp_path: Path, files: SimpleNamespace) -> None:
+    names = ("blues.00000", "blues.00001", "song.17", "song.18", "Song No. 1", "Song No. 2", "x.WAV", "y.Png")
+    files.rows(tmp_path / "features_30_sec.csv", named(files, *((name, "a") for name in names)))
+    catalog = open_catalog(tmp_path)
+    assert set(ids(catalog)) == {*names[:6], "x", "y"}
+    assert catalog.faults == ()
+
+
+@pytest.mark.parametrize("name", ["features_30_sec.csv", "music.csv", "manifest.csv", "music.parquet"])
+def test_a_feature_table_by_itself_is_read_as_in_a_folder(tmp_path: Path, files: SimpleNamespace, name: str) -> None:
+    rows = named(files, ("a.wav", "x"), ("b.wav", "y"), artist="Ana", split="train")
+    if name.endswith(".csv"):
+        files.rows(tmp_path / name, rows)
+    else:
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / name)
+    catalog = open_catalog(tmp_path / name)
+    assert labels_of(catalog) == {"a": "x", "b": "y"}
+    assert catalog.kind == "manifest"
+    assert {(track.artist, track.split) for track in catalog.tracks} == {("Ana", "train")}
+    assert all(track.features is not None for track in catalog.tracks)
+    assert catalog.faults == ()
+    if not name.startswith("music"):
+        assert open_catalog(tmp_path).fingerprint() == catalog.fingerprint()
+    assert [track.id for track in tracks_of(tmp_path / name)] == ["a", "b"]
+
+
+def test_the_real_feature_table_by_itself_is_gtzan(real_gtzan: Path) -> None:
+    catalog = open_catalog(real_gtzan / "features_30_sec.csv")
+    assert (len(catalog), catalog.kind, catalog.labels) == (1000, "gtzan", GENRES)
+    assert sum(track.artist is not None for track in catalog.tracks) == 919
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_the_table_of_pieces_is_refused_by_name(tmp_path: Path, files: SimpleNamespace, whole: bool) -> None:
+    files.rows(tmp_path / "features_3_sec.csv", named(files, ("blues.00000.0.wav", "blues")))
+    with pytest.raises(CatalogError, match="pieces of 3 s, not tracks.*features_30_sec.csv"):
+        open_catalog(tmp_path if whole else tmp_path / "features_3_sec.csv")
+
+
+def test_a_row_without_a_name_is_a_bad_row_with_its_line(tmp_path: Path, files: SimpleNamespace) -> None:
+    rows = named(files, ("a.wav", "x"), ("  ", "y"), ("b.wav", "y"), ("c.wav", "x"))
+    rows = [{"label": row["label"]} | {k: v for k, v in row.items() if k != "filename"} | {"filename": row["filename"]} for row in rows]
+    path = files.rows(tmp_path / "features_30_sec.csv", rows)
+    lines = path.read_text().splitlines()
+    lines[4] = ",".join(lines[4].split(",")[:30])
+    path.write_text("\n".join([*lines[:2], "", *lines[2:]]))
+    catalog = open_catalog(tmp_path)
+    assert ids(catalog) == ("a", "b")
+    assert fault(catalog, "bad-row").tracks == ("line 4", "line 6")
+    assert "2 left out" in fault(catalog, "bad-row").action
