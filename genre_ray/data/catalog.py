@@ -173,13 +173,13 @@ def _read(root: str, log: FaultLog) -> tuple[Literal["manifest", "features", "fo
     if root.partition("?")[0].lower().endswith((".csv", ".parquet")) and not Path(root).is_dir():
         return _read_table(root, log, {})
     listing = list_folder(root)
-    for name in listing.unreadable_names:
-        log.add("unreadable-name", name, action="ignored")
+    for fault, name, found in listing.passed_over:
+        log.add(fault, name, found, action="ignored")
     manifest = next((file for name in NAMES for file in listing.files if file.path == name), None)
     if manifest is not None:
         return _read_table(manifest.source, log, {file.path: file for file in listing.files})
     level = find_gtzan_level(listing)
-    drafts = list(read_genre_folders(listing, log) if level is None else read_gtzan(listing.below(level), log))
+    drafts = list(read_genre_folders(listing, log) if level is None else read_gtzan(listing, log, level=level))
     if not drafts:
         raise _nothing_found(root, listing)
     return "folders", drafts
@@ -223,10 +223,11 @@ def _nothing_usable(root: str, need: Collection[Need], faults: Sequence[Fault]) 
 
 
 def _is_gtzan(seen: Sequence[tuple[Draft, Inspection]]) -> bool:
-    """Whether it is GTZAN and not another corpus in its layout: by ids, and the 30 s of what audio it has."""
+    """Whether it is GTZAN and not another corpus in its layout: by ids, the 30 s of what audio it has, and its rows."""
     lengths = [found.audio.duration_s for _, found in seen if found.audio and found.audio.duration_s]
     of_30_s = not lengths or gtzan.SHORTEST_S <= median(lengths) <= gtzan.LONGEST_S
-    return of_30_s and gtzan.is_gtzan([draft.id for draft, _ in seen])
+    rows = {draft.id: draft.features for draft, _ in seen if draft.features is not None}
+    return of_30_s and gtzan.is_gtzan([draft.id for draft, _ in seen], rows)
 
 
 def _keep_sources(draft: Draft, sources: Sources) -> None:

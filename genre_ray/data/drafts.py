@@ -80,13 +80,19 @@ class Drafts:
         is_audio = file.suffix in AUDIO_SUFFIXES
         known = draft.audio if is_audio else draft.figure
         if known is not None:
-            self.log.add(
-                "duplicate-id", track_id, f"{known.path} and {file.path}", action="kept, with the first of them"
-            )
+            self.note_again(track_id, f"{known.path} and {file.path}", label, file.path)
         elif is_audio:
             draft.audio = file
         else:
             draft.figure = file
+
+    def note_again(self, track_id: str, found: str, label: str | None, where: str) -> None:
+        """Reports a further file or row of a track, and its label if that is another one."""
+        self.log.add("duplicate-id", track_id, found, action="kept, with the first of them", again=True)
+        ours = self.at(track_id, None).label
+        if label is not None and ours is not None and label != ours:
+            found = f"{label!r} in {where}, {ours!r} in the first"
+            self.log.add("label-disagreement", track_id, found, action="kept, as the first of them says", again=True)
 
 
 def track_id(path: str) -> str:

@@ -66,7 +66,7 @@ def _at(place: str) -> list[Track]:
     listing = list_folder(place)
     level = find_gtzan_level(listing)
     if level is not None:
-        return [draft.track() for draft in read_gtzan(listing.below(level), FaultLog())]
+        return [draft.track() for draft in read_gtzan(listing, FaultLog(), level=level)]
     return _in_folder(listing)
 
 

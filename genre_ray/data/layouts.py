@@ -3,12 +3,13 @@
 Knows nothing about manifests, nor what is inside a file (apart from a feature table such as GTZAN's).
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 
 from genre_ray.data.drafts import AUDIO_SUFFIXES, FIGURE_SUFFIXES, Drafts, feature_row, genre_in, track_id
 from genre_ray.data.faults import FaultLog
-from genre_ray.data.listing import Listing
+from genre_ray.data.listing import File, Listing
 from genre_ray.data.tables import Table, cell_text, read_table
 from genre_ray.errors import CatalogError
 from genre_ray.schema import FEATURE_COLUMNS
@@ -36,9 +37,13 @@ def find_gtzan_level(listing: Listing) -> str | None:
     return None
 
 
-def read_gtzan(listing: Listing, log: FaultLog) -> Drafts:
-    """Tracks of GTZAN's layout: figures, audio and feature rows, any of which may be absent, joined on the track id."""
-    drafts = Drafts(log)
+def read_gtzan(whole: Listing, log: FaultLog, *, level: str = "") -> Drafts:
+    """Tracks of GTZAN's layout in the folder `level`: figures, audio and feature rows, joined on the track id.
+
+    Any of the three may be absent. Other music in the listing is reported, and not read.
+    """
+    drafts, listing = Drafts(log), whole.below(level)
+    _note_others(whole, f"{level}/" if level else "", log)
     for name in (FIGURES_FOLDER, *AUDIO_FOLDERS):
         if name in listing.folders:
             _read_genre_folders(listing.below(name), drafts)
@@ -48,6 +53,22 @@ def read_gtzan(listing: Listing, log: FaultLog) -> Drafts:
     if table is not None:
         _join_rows(read_table(table.source, table.path), drafts)
     return drafts
+
+
+def _note_others(whole: Listing, head: str, log: FaultLog) -> None:
+    """Reports audio and figures that are not below the folders that are read."""
+    read = tuple(f"{head}{name}/" for name in (FIGURES_FOLDER, *AUDIO_FOLDERS))
+    others = [file.path for file in whole.files if _is_audio_or_figure(file) and not file.path.startswith(read)]
+    folders: Counter[str] = Counter()
+    for path in others:
+        within = head if path.startswith(head) else ""
+        top, is_below, _ = path.removeprefix(within).partition("/")
+        if is_below:
+            folders[within + top] += 1
+        else:
+            log.add("ignored-file", path, "beside the folders of GTZAN's layout", action="ignored")
+    for folder, count in folders.items():
+        log.add("ignored-folder", folder, f"{count} files of audio or figures", action="ignored")
 
 
 def read_genre_folders(listing: Listing, log: FaultLog) -> Drafts:
@@ -65,17 +86,26 @@ def _read_genre_folders(listing: Listing, drafts: Drafts) -> None:
     used: set[str] = set()
     for file in listing.files:
         place = PurePosixPath(file.path)
-        is_figure = file.suffix in FIGURE_SUFFIXES and genre_in(place.stem) is not None
-        if file.suffix not in AUDIO_SUFFIXES and not is_figure:
+        if not _is_audio_or_figure(file):
             if len(place.parts) > 1:
                 drafts.log.add("ignored-file", file.path, action="ignored")
             continue
         label = place.parts[0] if len(place.parts) > 1 else None
-        drafts.add_file(track_id(file.path), label, file)
+        key, named = track_id(file.path), genre_in(place.stem)
+        if label is not None and named != label and named in listing.folders:
+            found = f"{label!r} by folder, {named!r} by name"
+            drafts.log.add("label-disagreement", key, found, action="kept as a track of its own, as its folder says")
+        drafts.add_file(key, label, file)
         used.add(place.parts[0])
     for folder in listing.folders:
         if "/" not in folder and folder not in used:
             drafts.log.add("empty-genre", folder, action="not a label")
+
+
+def _is_audio_or_figure(file: File) -> bool:
+    """Whether it is taken for one: a picture only if it is named like GTZAN's figures, since there are covers too."""
+    is_numbered = genre_in(PurePosixPath(file.path).stem) is not None
+    return file.suffix in AUDIO_SUFFIXES or (file.suffix in FIGURE_SUFFIXES and is_numbered)
 
 
 def is_feature_table(table: Table) -> bool:
@@ -101,9 +131,10 @@ def refuse_pieces(place: str) -> CatalogError:
 
 
 def _join_rows(table: Table, drafts: Drafts) -> None:
-    """Adds the rows of a feature table, of two for one track the first."""
+    """Adds the rows of a feature table, of several for one track the first."""
     table.require(("filename",))
     rows: dict[str, dict[str, object]] = {}
+    again: list[tuple[str, str, str | None]] = []
     for place, row in table.placed:
         name = cell_text(row.get("filename"))
         if name is None:
@@ -111,7 +142,7 @@ def _join_rows(table: Table, drafts: Drafts) -> None:
             continue
         key = track_id(name)
         if key in rows:
-            drafts.log.add("duplicate-id", key, f"two rows for {name}", action="kept, with the first of them")
+            again.append((key, place, cell_text(row.get("label"))))
         else:
             rows[key] = row
     _settle_labels({key: cell_text(row.get("label")) for key, row in rows.items()}, drafts)
@@ -121,6 +152,8 @@ def _join_rows(table: Table, drafts: Drafts) -> None:
         draft.features, wrong = feature_row(row)
         if draft.features is None:
             drafts.log.add("bad-row", key, wrong)
+    for key, place, label in again:
+        drafts.note_again(key, f"a further row in {place}", label, place)
 
 
 def _settle_labels(labels: Mapping[str, str | None], drafts: Drafts) -> None:

@@ -39,9 +39,7 @@ def read_manifest(
             log.add("missing-audio", where, "no path, no figure and no id", action="left out")
             continue
         if key in seen:
-            first = drafts.at(key, None).label
-            other = f", as {cell['label']!r} instead of {first!r}" if cell["label"] != first else ""
-            log.add("duplicate-id", key, f"a second row in {where}{other}", action="kept, with the first of them")
+            drafts.note_again(key, f"a second row in {where}", cell["label"], where)
             continue
         seen[key] = place
         draft = drafts.at(key, cell["label"])

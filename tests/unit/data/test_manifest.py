@@ -75,7 +75,8 @@ def test_faults_of_rows_are_listed_and_the_other_rows_kept(corpus: Path) -> None
     found = {fault.kind: fault for fault in catalog.faults}
     assert found["missing-audio"].tracks == ("line 9", "gone")
     assert found["duplicate-id"].tracks == ("one",)
-    assert "line 6, as 'fado' instead of" in found["duplicate-id"].detail
+    assert "a second row in line 6" in found["duplicate-id"].detail
+    assert "'fado' in line 6, 'tango' in the first" in found["label-disagreement"].detail
     assert found["unknown-label"].left_out == ("elsewhere/three",)
     assert catalog.by_id["one"].label == "tango"
     assert len(catalog) == 3
@@ -144,3 +145,12 @@ def test_lines_are_counted_as_an_editor_does(corpus: Path) -> None:
     path.write_text(path.read_text() + '\n,,,\n"gone\n.wav",tango,,\none.wav,fado,,\n')
     found = {fault.kind: fault for fault in open_catalog(corpus).faults}
     assert "a second row in line 9" in found["duplicate-id"].detail
+
+
+def test_every_further_row_of_a_track_is_counted(corpus: Path) -> None:
+    path = corpus / "manifest.csv"
+    path.write_text(path.read_text() + "one.wav,tango,,\none.wav,tango,,\none.wav,fado,,\none.wav,waltz,,\n")
+    found = {fault.kind: fault for fault in open_catalog(corpus).faults}
+    assert (found["duplicate-id"].tracks, found["duplicate-id"].count) == (("one",), 4)
+    assert (found["label-disagreement"].tracks, found["label-disagreement"].count) == (("one",), 2)
+    assert "'fado' in line 7, 'tango' in the first" in found["label-disagreement"].detail
