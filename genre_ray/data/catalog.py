@@ -131,7 +131,7 @@ def open_catalog(
     sources: Sources = "auto",
     labels: Sequence[str] | None = None,
 ) -> Catalog:
-    """The corpus at `root`: a folder, a manifest (CSV or Parquet), or a URI of either.
+    """The corpus at `root`: a folder, a manifest or feature table (CSV or Parquet), or a URI of one.
 
     `need`: tracks that cannot give these are left out and listed; a spectrogram comes from a figure or audio, features
     from a row or audio. `verify`: look into every file (header and content digest); None means where files are local.

@@ -20,7 +20,7 @@ from genre_ray.schema import Track
 AUDIO_SUFFIXES = frozenset(
     f".{name}"
     for name in ("wav", "au", "flac", "ogg", "oga", "opus", "mp3", "mp2", "m4a", "aac", "mp4", "aif", "aiff", "aifc")
-) | {".wma", ".caf", ".webm", ".mka", ".ac3", ".w64"}
+) | {".wma", ".caf", ".webm", ".mka", ".mkv", ".mov", ".avi", ".m4b", ".wv", ".ape", ".ac3", ".w64"}
 """Files that are taken for audio; whether one can be decoded is found out on opening it."""
 
 FIGURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})

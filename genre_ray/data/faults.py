@@ -11,7 +11,7 @@ MEANINGS: dict[str, str] = {
     "unreadable-figure": "the figure is not a whole picture",
     "unreadable-audio": "the audio file has no readable header or no sound",
     "wrong-size-figure": "the figure is not of the size of GTZAN's",
-    "bad-row": "the feature row has a value that is missing, not numeric or not finite",
+    "bad-row": "the feature row has no name, or a value that is missing, not numeric or not finite",
     "label-disagreement": "two labels for one track, by folder, name or table",
     "unknown-label": "no label, or one that is not known here",
     "duplicate": "exact copies of another track",

@@ -83,7 +83,7 @@ def read_genre_folders(listing: Listing, log: FaultLog) -> Drafts:
 
 
 def _read_genre_folders(listing: Listing, drafts: Drafts) -> None:
-    used: set[str] = set()
+    genres, used = {folder for folder in listing.folders if "/" not in folder}, set[str]()
     for file in listing.files:
         place = PurePosixPath(file.path)
         if not _is_audio_or_figure(file):
@@ -92,14 +92,13 @@ def _read_genre_folders(listing: Listing, drafts: Drafts) -> None:
             continue
         label = place.parts[0] if len(place.parts) > 1 else None
         key, named = track_id(file.path), genre_in(place.stem)
-        if label is not None and named != label and named in listing.folders:
+        if label is not None and named != label and named in genres:
             found = f"{label!r} by folder, {named!r} by name"
             drafts.log.add("label-disagreement", key, found, action="kept as a track of its own, as its folder says")
         drafts.add_file(key, label, file)
         used.add(place.parts[0])
-    for folder in listing.folders:
-        if "/" not in folder and folder not in used:
-            drafts.log.add("empty-genre", folder, action="not a label")
+    for folder in sorted(genres - used):
+        drafts.log.add("empty-genre", folder, action="not a label")
 
 
 def _is_audio_or_figure(file: File) -> bool:
@@ -166,7 +165,7 @@ def _settle_labels(labels: Mapping[str, str | None], drafts: Drafts) -> None:
     agreeing = sum(genre_in(key) == label for key, label in told.items())
     trusted = 2 * agreeing > len(told) or not any(labels.values())
     names = {key: genre_in(key) if trusted else None for key in (*labels, *(draft.id for draft in drafts))}
-    genres = {*names.values(), *(draft.label for draft in drafts)}
+    genres = {*names.values(), *(draft.label for draft in drafts)} - {None}
     for key, label in labels.items():
         draft = drafts.at(key, None)
         draft.label = ours = draft.label or names[key] or label

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -75,6 +76,9 @@ def _csv(content: bytes, origin: str) -> Table:
     if not lines:
         raise CatalogError(f"{origin}: empty", expected="a header line and rows")
     columns = tuple(lines[0][1])
+    twice = [name for name, count in Counter(columns).items() if name and count > 1]
+    if twice:
+        raise CatalogError(f"{origin}: two columns are called {twice[0]}", remedy="leave one of them out")
     rows: list[dict[str, object]] = [dict(zip(columns, cells, strict=False)) for _, cells in lines[1:]]
     return Table(origin, columns, rows, [place for place, _ in lines[1:]])
 

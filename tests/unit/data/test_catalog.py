@@ -617,3 +617,18 @@ def test_an_empty_file_is_called_empty_and_not_shown_to_a_decoder(
     (root / "genres_original/rock/rock.00002.mp3").write_bytes(b"")
     monkeypatch.setattr(verification, "_duration_by_ffmpeg", lambda stream: pytest.fail("shown to FFmpeg"))
     assert "rock.00002: an empty file" in fault(open_catalog(root), "unreadable-audio").detail
+
+
+def test_a_cell_without_a_label_is_an_unknown_label(gtzan_like: Build) -> None:
+    root = gtzan_like()
+    path = root / "features_30_sec.csv"
+    path.write_text(path.read_text().replace(",blues", ",", 1))
+    files = {"stray.wav": root / "genres_original" / "stray.wav"}
+    files["stray.wav"].write_bytes((root / "genres_original/rock/rock.00000.wav").read_bytes())
+    assert fault(open_catalog(root), "unknown-label").tracks == ("blues.00000", "stray")
+
+
+def test_a_column_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "manifest.csv").write_text("path,label,label,,\na.wav,x,y,,\n")
+    with pytest.raises(CatalogError, match="two columns are called label"):
+        open_catalog(tmp_path)
