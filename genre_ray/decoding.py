@@ -63,7 +63,7 @@ def open_audio(source: Source, *, track: str | None = None) -> Iterator[Decoded]
     """The first audio stream of `source`, header checked, nothing decoded yet.
 
     Raises AudioError "not_found", "empty", "not_audio", "no_audio_stream", "truncated", "bad_channels" or
-    "bad_sample_rate".
+    "bad_sample_rate"; and "unreachable", at the end of the block at the latest, where remote storage goes away.
     """
     name = name_of(source, track)
     with ExitStack() as stack:

@@ -62,7 +62,11 @@ def size_of(source: Source, *, track: str | None = None, kind: type[TrackError] 
 
 @contextmanager
 def open_binary(source: Source, *, track: str | None = None, kind: type[TrackError] = AudioError) -> Iterator[BinaryIO]:
-    """A seekable binary stream over `source`; remote objects are read in pieces as they are needed."""
+    """A seekable binary stream over `source`; remote objects are read in pieces as they are needed.
+
+    Raises `kind` with kind "not_found"; and on leaving, "unreachable" where remote storage failed in between, whatever
+    a decoder made of the bytes that it had got.
+    """
     size_of(source, track=track, kind=kind)
     if isinstance(source, bytes):
         yield io.BytesIO(source)
@@ -72,14 +76,56 @@ def open_binary(source: Source, *, track: str | None = None, kind: type[TrackErr
         stream = path.open("rb") if path is not None else _open_remote(str(source))
     except (OSError, ValueError) as error:
         raise _not_found(name_of(source, track), kind, str(error)) from error
-    with stream:
-        yield stream
+    if path is not None:
+        with stream:
+            yield stream
+        return
+    watched = _Watched(stream)
+    try:
+        with stream:
+            yield cast(BinaryIO, watched)
+    except Exception as error:
+        if watched.error is None:
+            raise
+        raise _unreachable(name_of(source, track), kind, watched.error) from error
+    if watched.error is not None:
+        raise _unreachable(name_of(source, track), kind, watched.error) from watched.error
+
+
+class _Watched(io.BufferedIOBase):
+    """A remote stream that ends where reading fails, and keeps the error for those who would take it for damage."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self.error: OSError | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        # Not watched: a damaged file leads decoders to impossible places.
+        return self._stream.seek(offset, whence)
+
+    def read(self, size: int | None = -1) -> bytes:
+        if self.error is not None:
+            return b""
+        try:
+            return self._stream.read(-1 if size is None else size)
+        except OSError as error:
+            self.error = error
+            return b""
 
 
 def read_bytes(source: Source, *, limit: int, track: str | None = None, kind: type[TrackError] = AudioError) -> bytes:
     """All bytes of `source`, at most `limit` of them.
 
-    Raises `kind` with kind "not_found" (missing, a folder, not permitted, unreachable) or "too_large".
+    Raises `kind` with kind "not_found" (missing, a folder, not permitted), "unreachable" or "too_large".
     """
     size = size_of(source, track=track, kind=kind)
     refuse_too_large(size, limit=limit, name=name_of(source, track), track=track, kind=kind)
@@ -130,6 +176,17 @@ def _filesystem(uri: str) -> tuple[Any, str]:
         uri += f"{'&' if '?' in uri else '?'}retry_limit_seconds={_GCS_RETRY_S}"
     filesystem, path = fs.FileSystem.from_uri(uri)
     return filesystem, path
+
+
+def _unreachable(name: str, kind: type[TrackError], error: OSError) -> TrackError:
+    return kind(
+        f"{name}: cannot be read to its end",
+        kind="unreachable",
+        track=name,
+        found=str(error)[:_SHOWN_CAUSE],
+        expected="storage that answers",
+        remedy="try again when it does",
+    )
 
 
 def _not_found(name: str, kind: type[TrackError], found: str) -> TrackError:

@@ -7,7 +7,9 @@ import argparse
 import json
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
+
+from genre_ray.cli.output import opened
 
 if TYPE_CHECKING:
     from genre_ray.data.catalog import Catalog
@@ -16,7 +18,8 @@ if TYPE_CHECKING:
 NAME = "data"
 SUMMARY = "what a folder of music holds, what is wrong with it, how it splits; compose a corpus"
 DESCRIPTION = """Show the tracks of a corpus, its faults, and what leaks from training to test under each protocol.
-A corpus is GTZAN as Kaggle packs it (any part of it), audio in genre-named subfolders, or a CSV or Parquet manifest."""
+A corpus is GTZAN as Kaggle packs it (any part of it), audio in genre-named subfolders, or a table (CSV or
+Parquet): a manifest with path and label, or file names with features and label."""
 EXAMPLES = """examples:
   genre-ray data path/to/gtzan
   genre-ray data path/to/gtzan --protocol artist-cv --folds 10   every fold by itself
@@ -36,7 +39,7 @@ def add_options(options: argparse.ArgumentParser) -> None:
     )
     options.add_argument("--folds", type=int, default=5, help="folds of a cross-validation (default: 5)")
     options.add_argument("--shown", type=int, default=5, metavar="N", help="tracks named for each fault (default: 5)")
-    options.add_argument("--json", type=Path, metavar="FILE", help="write everything to this file too")
+    options.add_argument("--json", metavar="FILE", help="write everything to this file too")
     options.add_argument("--prepare", action="store_true", help="decode every track, in parallel, into the cache")
     options.add_argument("--cache", help="folder or URI of prepared tracks (default: the user's cache folder)")
     options.add_argument("--address", help="Ray cluster for --prepare; without it, this machine")
@@ -48,6 +51,8 @@ def add_options(options: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Compose if asked, then show the corpus."""
+    from genre_ray.config import parse
+    from genre_ray.data.protocol import ProtocolConfig
     from genre_ray.errors import ConfigError
 
     if (options.root is None) == (options.compose is None):
@@ -56,6 +61,9 @@ def run(options: argparse.Namespace) -> int:
             found="both" if options.root else "neither",
             remedy="genre-ray data path/to/music",
         )
+    if options.shown < 0:
+        raise ConfigError(f"--shown {options.shown}", expected="a number of tracks from 0")
+    parse(ProtocolConfig, {"folds": options.folds}, origin="genre-ray data")
     root = options.root
     if options.compose is not None:
         from genre_ray.data.synthesis import compose
@@ -68,11 +76,12 @@ def run(options: argparse.Namespace) -> int:
                 seed=options.seed,
             )
         )
-    _show(root, options)
+    with nullcontext() if options.json is None else opened(options.json, option="--json") as stream:
+        _show(root, options, stream)
     return 0
 
 
-def _show(root: str, options: argparse.Namespace) -> None:
+def _show(root: str, options: argparse.Namespace, stream: TextIO | None) -> None:
     from genre_ray.data.catalog import open_catalog
 
     catalog = open_catalog(root)
@@ -81,20 +90,21 @@ def _show(root: str, options: argparse.Namespace) -> None:
     print(catalog.summary())
     print(catalog.fault_report(options.shown))
     splits = _splits(catalog, options)
-    if options.json is not None:
-        from genre_ray.report.page import write_whole
+    if options.protocol is not None:
+        from genre_ray.data.faults import merged
 
-        splits_json = [
-            {
-                "name": split.name,
-                "train": len(split.train),
-                "validation": len(split.validation),
-                "test": len(split.test),
-            }
-            | {"leaks": split.leaks.to_json()}
-            for split in splits
-        ]
-        write_whole(options.json, json.dumps(catalog.to_json() | {"splits": splits_json}, indent=1) + "\n")
+        leaking = merged(fault for split in splits for fault in split.faults(catalog))
+        print(*(f"  {fault.describe(options.shown)}" for fault in leaking), sep="\n", end="\n" * bool(leaking))
+        catalog = catalog.with_faults(leaking)
+    if stream is not None:
+        facts = catalog.to_json() | {"splits": [_plain(split) for split in splits]}
+        stream.write(json.dumps(facts, indent=1) + "\n")
+
+
+def _plain(split: "Split") -> dict[str, object]:
+    sizes = {part: len(getattr(split, part)) for part in ("train", "validation", "test")}
+    left_over = {"absent": list(split.absent), "unused": list(split.unused)}
+    return {"name": split.name, **sizes, "leaks": split.leaks.to_json(), **left_over}
 
 
 def _prepared(catalog: "Catalog", options: argparse.Namespace) -> "Catalog":
@@ -132,6 +142,8 @@ def _splits(catalog: "Catalog", options: argparse.Namespace) -> list["Split"]:
         made += splits
         for line in _lines(name, splits, each=options.protocol is not None):
             print(f"  {line}")
+        for split in splits:
+            print(*(f"  {split.name}: {part}\n" for part in split.left_over()), sep="", end="")
     return made
 
 

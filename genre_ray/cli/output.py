@@ -12,10 +12,10 @@ from typing import TextIO
 
 
 @contextmanager
-def opened(path: str | None) -> Iterator[TextIO]:
+def opened(path: str | None, *, option: str = "--output") -> Iterator[TextIO]:
     """The standard output for None; otherwise a temporary file that is renamed to `path` at the end.
 
-    ConfigError when it cannot be written.
+    ConfigError, which names the `option`, when it cannot be written.
     """
     if path is None:
         yield sys.stdout
@@ -27,7 +27,7 @@ def opened(path: str | None) -> Iterator[TextIO]:
     try:
         stream = temporary.open("w", encoding="utf-8", newline="")
     except OSError as error:
-        raise ConfigError(f"{path} cannot be written", found=str(error), remedy="name another --output") from error
+        raise ConfigError(f"{path} cannot be written", found=str(error), remedy=f"name another {option}") from error
     try:
         with stream:
             yield stream

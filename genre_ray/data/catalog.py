@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from statistics import median
 from typing import Literal
 
@@ -16,9 +16,18 @@ from genre_ray.data import gtzan
 from genre_ray.data.drafts import Draft
 from genre_ray.data.duplicates import duplicate_groups, note_duplicates
 from genre_ray.data.faults import Fault, FaultLog, merged, report
-from genre_ray.data.layouts import find_gtzan_level, read_genre_folders, read_gtzan
-from genre_ray.data.listing import Listing, list_folder
+from genre_ray.data.layouts import (
+    PIECES_TABLE,
+    find_gtzan_level,
+    is_feature_table,
+    read_feature_table,
+    read_genre_folders,
+    read_gtzan,
+    refuse_pieces,
+)
+from genre_ray.data.listing import File, Listing, list_folder
 from genre_ray.data.manifest import NAMES, read_manifest
+from genre_ray.data.tables import read_table
 from genre_ray.data.verification import Inspection, inspect
 from genre_ray.errors import CatalogError
 from genre_ray.schema import GENRES, Track
@@ -122,7 +131,7 @@ def open_catalog(
     sources: Sources = "auto",
     labels: Sequence[str] | None = None,
 ) -> Catalog:
-    """The corpus at `root`: a folder, a manifest (CSV or Parquet), or a URI of either.
+    """The corpus at `root`: a folder, a manifest or feature table (CSV or Parquet), or a URI of one.
 
     `need`: tracks that cannot give these are left out and listed; a spectrogram comes from a figure or audio, features
     from a row or audio. `verify`: look into every file (header and content digest); None means where files are local.
@@ -130,7 +139,7 @@ def open_catalog(
     tracks of others are left out. Raises CatalogError if there is nothing that could be a corpus.
     """
     log = FaultLog()
-    is_manifest, drafts = _read(str(root), log)
+    source, drafts = _read(str(root), log)
     for draft in drafts:
         _keep_sources(draft, sources)
     inspections = inspect(drafts, verify=not is_uri(str(root)) if verify is None else verify)
@@ -142,9 +151,10 @@ def open_catalog(
     kept = [pair for pair in seen if pair[0].id not in left_out]
     if not kept:
         raise _nothing_usable(str(root), need, log.faults(left_out))
-    is_gtzan = not is_manifest and _is_gtzan(seen)
-    for draft, _ in kept if is_gtzan else ():
-        draft.artist = gtzan.artists().get(draft.id)
+    is_gtzan = source != "manifest" and _is_gtzan(seen)
+    if is_gtzan and not any(draft.artist for draft in drafts):
+        for draft in drafts:
+            draft.artist = gtzan.artists().get(draft.id)
     groups = duplicate_groups(kept, gtzan.duplicates() if is_gtzan else ())
     note_duplicates(groups, {draft.id: draft.label for draft, _ in kept}, log)
     return Catalog(
@@ -152,31 +162,44 @@ def open_catalog(
         labels=_ordered({str(draft.label) for draft, _ in kept}, labels),
         faults=log.faults(left_out),
         root=str(root),
-        kind="manifest" if is_manifest else "gtzan" if is_gtzan else "folders",
+        kind="gtzan" if is_gtzan else "folders" if source == "folders" else "manifest",
         duplicate_groups=groups,
         digests={draft.id: _digest(draft, inspection) for draft, inspection in kept},
     )
 
 
-def _read(root: str, log: FaultLog) -> tuple[bool, list[Draft]]:
-    """The drafts in the order of their ids, and whether they come from a manifest."""
+def _read(root: str, log: FaultLog) -> tuple[Literal["manifest", "features", "folders"], list[Draft]]:
+    """The drafts in the order of their ids, and whether they come from a manifest, a feature table or folders."""
     if root.partition("?")[0].lower().endswith((".csv", ".parquet")) and not Path(root).is_dir():
-        return True, list(read_manifest(root, log))
+        return _read_table(root, log, {})
     listing = list_folder(root)
-    for name in listing.unreadable_names:
-        log.add("unreadable-name", name, action="ignored")
+    for fault, name, found in listing.passed_over:
+        log.add(fault, name, found, action="ignored")
     manifest = next((file for name in NAMES for file in listing.files if file.path == name), None)
     if manifest is not None:
-        listed = {file.path: file for file in listing.files}
-        return True, list(read_manifest(manifest.source, log, listed=listed))
+        return _read_table(manifest.source, log, {file.path: file for file in listing.files})
     level = find_gtzan_level(listing)
-    drafts = list(read_genre_folders(listing, log) if level is None else read_gtzan(listing.below(level), log))
+    drafts = list(read_genre_folders(listing, log) if level is None else read_gtzan(listing, log, level=level))
     if not drafts:
         raise _nothing_found(root, listing)
-    return False, drafts
+    return "folders", drafts
+
+
+def _read_table(
+    place: str | Path, log: FaultLog, listed: Mapping[str, File]
+) -> tuple[Literal["manifest", "features"], list[Draft]]:
+    table = read_table(place, str(place))
+    if not table.rows:
+        raise CatalogError(f"{place}: no rows", expected="a line for each track below the header")
+    if is_feature_table(table):
+        return "features", list(read_feature_table(table, log))
+    return "manifest", list(read_manifest(table, place, log, listed=listed))
 
 
 def _nothing_found(root: str, listing: Listing) -> CatalogError:
+    pieces = [file.path for file in listing.files if PurePosixPath(file.path).name == PIECES_TABLE]
+    if pieces:
+        return refuse_pieces(f"{root}/{pieces[0]}")
     packed = [file.path for file in listing.files if file.suffix in (".zip", ".tar", ".gz", ".7z", ".rar")]
     seen = ", ".join(sorted({file.suffix or "no suffix" for file in listing.files})[:8])
     return CatalogError(
@@ -200,10 +223,11 @@ def _nothing_usable(root: str, need: Collection[Need], faults: Sequence[Fault]) 
 
 
 def _is_gtzan(seen: Sequence[tuple[Draft, Inspection]]) -> bool:
-    """Whether it is GTZAN and not another corpus in its layout: by ids, and the 30 s of what audio it has."""
+    """Whether it is GTZAN and not another corpus in its layout: by ids, the 30 s of what audio it has, and its rows."""
     lengths = [found.audio.duration_s for _, found in seen if found.audio and found.audio.duration_s]
     of_30_s = not lengths or gtzan.SHORTEST_S <= median(lengths) <= gtzan.LONGEST_S
-    return of_30_s and gtzan.is_gtzan([draft.id for draft, _ in seen])
+    rows = {draft.id: draft.features for draft, _ in seen if draft.features is not None}
+    return of_30_s and gtzan.is_gtzan([draft.id for draft, _ in seen], rows)
 
 
 def _keep_sources(draft: Draft, sources: Sources) -> None:

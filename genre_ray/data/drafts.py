@@ -20,7 +20,7 @@ from genre_ray.schema import Track
 AUDIO_SUFFIXES = frozenset(
     f".{name}"
     for name in ("wav", "au", "flac", "ogg", "oga", "opus", "mp3", "mp2", "m4a", "aac", "mp4", "aif", "aiff", "aifc")
-) | {".wma", ".caf", ".webm", ".mka", ".ac3", ".w64"}
+) | {".wma", ".caf", ".webm", ".mka", ".mkv", ".mov", ".avi", ".m4b", ".wv", ".ape", ".ac3", ".w64"}
 """Files that are taken for audio; whether one can be decoded is found out on opening it."""
 
 FIGURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
@@ -80,38 +80,53 @@ class Drafts:
         is_audio = file.suffix in AUDIO_SUFFIXES
         known = draft.audio if is_audio else draft.figure
         if known is not None:
-            self.log.add(
-                "duplicate-id", track_id, f"{known.path} and {file.path}", action="kept, with the first of them"
-            )
+            self.note_again(track_id, f"{known.path} and {file.path}", label, file.path)
         elif is_audio:
             draft.audio = file
         else:
             draft.figure = file
 
+    def note_again(self, track_id: str, found: str, label: str | None, where: str) -> None:
+        """Reports a further file or row of a track, and its label if that is another one."""
+        self.log.add("duplicate-id", track_id, found, action="kept, with the first of them", again=True)
+        ours = self.at(track_id, None).label
+        if label is not None and ours is not None and label != ours:
+            found = f"{label!r} in {where}, {ours!r} in the first"
+            self.log.add("label-disagreement", track_id, found, action="kept, as the first of them says", again=True)
+
 
 def track_id(path: str) -> str:
     """The id of the track that a file belongs to.
 
-    `blues.00000` for GTZAN's `blues/blues00000.png`, `blues.00000.wav` or `blues_00000.wav`; for any other file its
-    path without the suffix. Empty for an empty path.
+    `blues.00000` for GTZAN's `blues/blues00000.png`, `blues.00000.wav`, `blues_00000.wav` or `blues.00000`; for any
+    other file its path without the suffix. Empty for an empty path.
     """
-    place = PurePosixPath(path)
-    short = numbered_id(place.stem)
+    place = PurePosixPath(path_id(path))
+    short = numbered_id(place.name)
     if short is not None and (len(place.parts) == 1 or short.startswith(f"{place.parent.name}.")):
         return short
     return path_id(path)
 
 
 def path_id(path: str) -> str:
-    """The path without its suffix."""
+    """The path without its suffix, if that is one of audio or figures: "Song No. 1" stays whole."""
     place = PurePosixPath(path)
-    return place.with_suffix("").as_posix() if place.name else ""
+    if not place.name:
+        return ""
+    known = place.suffix.lower() in AUDIO_SUFFIXES | FIGURE_SUFFIXES
+    return (place.with_suffix("") if known else place).as_posix()
 
 
 def numbered_id(stem: str) -> str | None:
     """`genre.NNNNN` if the stem is one of the ways in which GTZAN's names are written, None otherwise."""
     match = _NUMBERED.match(stem)
     return f"{match['genre'].rstrip('._-')}.{match['number']}" if match else None
+
+
+def genre_in(name: str) -> str | None:
+    """The genre that a track id or a file name without suffix holds in GTZAN's way, None if it is named otherwise."""
+    short = numbered_id(name)
+    return short.rpartition(".")[0] if short else None
 
 
 def feature_row(values: Mapping[str, object]) -> tuple[NDArray[np.float64] | None, str]:

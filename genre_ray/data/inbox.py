@@ -11,9 +11,9 @@ from pathlib import Path, PurePosixPath
 from genre_ray.data.catalog import Catalog
 from genre_ray.data.drafts import AUDIO_SUFFIXES, feature_row, track_id
 from genre_ray.data.faults import FaultLog
-from genre_ray.data.layouts import find_gtzan_level, read_gtzan
+from genre_ray.data.layouts import find_gtzan_level, is_feature_table, read_feature_table, read_gtzan
 from genre_ray.data.listing import Listing, list_folder
-from genre_ray.data.tables import Table, read_table
+from genre_ray.data.tables import Table, cell_text, read_table
 from genre_ray.errors import CatalogError
 from genre_ray.schema import Source, Track
 
@@ -25,7 +25,8 @@ def tracks_of(sources: Sources) -> list[Track]:
     """All tracks of `sources`, each with an id of its own. CatalogError when there are none, or it cannot be read.
 
     A folder in GTZAN's layout gives figures, rows and audio joined; any other folder a track for each audio file; a
-    table a track for each line, from the column `path`, and `id`, `label`, `figure` and the features if it has them.
+    table a track for each line, from the column `path`, and `id`, `label`, `figure` and the features if it has them; a
+    feature table such as GTZAN's a track for each file name.
     """
     if isinstance(sources, Catalog):
         return list(sources.tracks)
@@ -56,13 +57,16 @@ def _of(item: Track | str | Path) -> list[Track]:
 def _at(place: str) -> list[Track]:
     suffix = PurePosixPath(place.partition("?")[0]).suffix.lower()
     if suffix in (".csv", ".parquet"):
-        return _in_table(read_table(place, place), place)
+        table = read_table(place, place)
+        if is_feature_table(table):
+            return [draft.track() for draft in read_feature_table(table, FaultLog())]
+        return _in_table(table, place)
     if suffix in AUDIO_SUFFIXES and ("://" in place or not Path(place).is_dir()):
         return [Track(id=PurePosixPath(place).stem, audio=place)]
     listing = list_folder(place)
     level = find_gtzan_level(listing)
     if level is not None:
-        return [draft.track() for draft in read_gtzan(listing.below(level), FaultLog())]
+        return [draft.track() for draft in read_gtzan(listing, FaultLog(), level=level)]
     return _in_folder(listing)
 
 
@@ -90,14 +94,14 @@ def _in_table(table: Table, place: str) -> list[Track]:
     base = place.rpartition("/")[0] if "://" in place else str(Path(place).expanduser().absolute().parent)
     table.require(("path",))
     tracks = []
-    for number, row in enumerate(table.rows, start=2):
-        cell = {name: str(row.get(name) or "").strip() for name in ("path", "figure", "id", "label")}
+    for where, row in table.placed:
+        cell = {name: cell_text(row.get(name)) or "" for name in ("path", "figure", "id", "label")}
         audio, figure = cell["path"], cell["figure"]
         if audio.lower().endswith(".png") and not figure:
             audio, figure = "", audio
         tracks.append(
             Track(
-                id=cell["id"] or track_id(audio or figure) if (cell["id"] or audio or figure) else f"line {number}",
+                id=cell["id"] or track_id(audio or figure) if (cell["id"] or audio or figure) else where,
                 label=cell["label"] or None,
                 audio=_joined(base, audio),
                 figure=_joined(base, figure),

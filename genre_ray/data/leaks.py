@@ -42,7 +42,7 @@ class Leaks:
 class Split:
     """One division: ids of the three parts in the order of the catalog, and what leaks.
 
-    `absent` are ids that a list names and the catalog has not.
+    `absent` are ids that a list names and the catalog has not, `unused` those of the catalog that are in no part.
     """
 
     name: str
@@ -51,11 +51,22 @@ class Split:
     test: tuple[str, ...]
     leaks: Leaks = Leaks()
     absent: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
 
     def describe(self) -> str:
-        """One line: name, sizes, leaks."""
+        """One line: name, sizes, leaks, and what is left over."""
         sizes = f"{len(self.train)} / {len(self.validation)} / {len(self.test)} tracks"
-        return f"{self.name}: {sizes} (train / validation / test); {self.leaks.describe()}"
+        left_over = "".join(f"; {part}" for part in self.left_over())
+        return f"{self.name}: {sizes} (train / validation / test); {self.leaks.describe()}{left_over}"
+
+    def left_over(self) -> tuple[str, ...]:
+        """How many ids of the lists are not in the catalog, and how many of its tracks in no part, with the first."""
+        parts = ((self.absent, "listed", "not in the catalog"), (self.unused, "tracks", "in no part"))
+        return tuple(
+            f"{len(ids)} {noun} {'is' if len(ids) == 1 else 'are'} {what} ({_first(ids)})"
+            for ids, noun, what in parts
+            if ids
+        )
 
     def faults(self, catalog: Catalog) -> tuple[Fault, ...]:
         """The test tracks that leak, as faults for `Catalog.with_faults`."""
@@ -63,13 +74,17 @@ class Split:
         test = set(self.test)
         other = {*self.train, *self.validation}
         copies = [k for group in catalog.duplicate_groups if other & set(group) for k in group if k in test]
-        action = f"kept; counted beside every score of {self.name}"
+        action = "kept; counted beside every score"
         found = (("artist-crosses-split", crossing, "artist"), ("duplicate-crosses-split", copies, "copy"))
         return tuple(
             Fault(kind, tuple(tracks), f"{noun} also in training or validation", action)
             for kind, tracks, noun in found
             if tracks
         )
+
+
+def _first(ids: Sequence[str], shown: int = 3) -> str:
+    return ", ".join(ids[:shown]) + f" and {len(ids) - shown} more" * (len(ids) > shown)
 
 
 def count_leaks(catalog: Catalog, training: Sequence[str], test: Sequence[str]) -> Leaks:

@@ -33,12 +33,12 @@ class File:
 
 @dataclass(frozen=True)
 class Listing:
-    """Everything under a root: files sorted by path, folders, and names that cannot be used."""
+    """Everything under a root: files sorted by path, folders, and what was passed over: fault, name, what was found."""
 
     root: str
     files: tuple[File, ...]
     folders: tuple[str, ...]
-    unreadable_names: tuple[str, ...] = ()
+    passed_over: tuple[tuple[str, str, str], ...] = ()
 
     def below(self, folder: str) -> "Listing":
         """The part under `folder`, with paths relative to it; "" is the whole."""
@@ -76,15 +76,12 @@ def _list_local(root: Path) -> Listing:
         )
     files: list[File] = []
     folders: list[str] = []
-    unreadable: list[str] = []
-    for folder, names in _walk(root):
+    passed_over: list[tuple[str, str, str]] = []
+    for folder, names in _walk(root, passed_over):
         place = folder.relative_to(root).as_posix()
         if place != ".":
             folders.append(place)
         for name in names:
-            if not _is_utf8(name):
-                unreadable.append(os.fsencode(name).decode("utf-8", "backslashreplace"))
-                continue
             path = folder / name
             try:
                 state = path.stat()
@@ -92,26 +89,57 @@ def _list_local(root: Path) -> Listing:
                 state = None
             size, modified = (state.st_size, state.st_mtime) if state else (0, 0.0)
             files.append(File(path.relative_to(root).as_posix(), path, size, modified))
-    return Listing(
-        str(root), tuple(sorted(files, key=lambda file: file.path)), tuple(sorted(folders)), tuple(unreadable)
-    )
+    files.sort(key=lambda file: file.path)
+    return Listing(str(root), tuple(files), tuple(sorted(folders)), tuple(passed_over))
 
 
-def _walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
-    """os.walk through links, each folder once even where links make a ring, without what systems leave behind."""
-    seen: set[tuple[int, int]] = set()
+def _walk(root: Path, passed_over: list[tuple[str, str, str]]) -> Iterator[tuple[Path, list[str]]]:
+    """Each folder once, with the names of its files; a folder by its own name before the links that lead to it.
 
-    def refuse(error: OSError) -> None:
-        raise CatalogError(f"{error.filename}: cannot be listed", found=str(error.strerror)) from error
-
-    for folder, names_of_folders, names in os.walk(root, followlinks=True, onerror=refuse):
-        state = Path(folder).stat()
-        if (state.st_dev, state.st_ino) in seen:
-            names_of_folders.clear()
+    What systems leave behind is not there. Links that lead to a folder that was read already (a ring, a second name)
+    are added to `passed_over`, and so is what cannot be listed or named.
+    """
+    seen: dict[tuple[int, int], str] = {}
+    folders, links = [root], list[Path]()
+    while folders or links:
+        folder = folders.pop() if folders else links.pop(0)
+        place = folder.relative_to(root).as_posix()
+        try:
+            state = folder.stat()
+            first = seen.setdefault((state.st_dev, state.st_ino), place)
+            if first != place:
+                passed_over.append(("ignored-link", place, f"leads to {'the whole' if first == '.' else first}"))
+                continue
+            with os.scandir(folder) as found:
+                entries = sorted((entry for entry in found if not _is_noise(entry.name)), key=lambda entry: entry.name)
+        except OSError as error:
+            if folder == root:
+                raise CatalogError(f"{root}: cannot be listed", found=str(error.strerror)) from error
+            passed_over.append(("unreadable-folder", place, str(error.strerror)))
             continue
-        seen.add((state.st_dev, state.st_ino))
-        names_of_folders[:] = sorted(name for name in names_of_folders if not _is_noise(name) and _is_utf8(name))
-        yield Path(folder), [name for name in names if not _is_noise(name)]
+        names: list[str] = []
+        for entry in entries:
+            path, is_folder = folder / entry.name, _is_folder(entry)
+            if not _is_utf8(entry.name):
+                passed_over.append(("unreadable-name", _shown(path, root, is_folder), ""))
+            elif is_folder:
+                (links if entry.is_symlink() else folders).append(path)
+            else:
+                names.append(entry.name)
+        yield folder, names
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _shown(path: Path, root: Path, is_folder: bool) -> str:
+    """A name that is not UTF-8 in letters that can be printed."""
+    name = path.relative_to(root).as_posix() + "/" * is_folder
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _list_remote(root: str) -> Listing:

@@ -6,8 +6,7 @@ from pathlib import Path, PurePosixPath
 from genre_ray.data.drafts import FIGURE_SUFFIXES, Draft, Drafts, feature_row, path_id, track_id
 from genre_ray.data.faults import FaultLog
 from genre_ray.data.listing import File, beside
-from genre_ray.data.tables import read_table
-from genre_ray.errors import CatalogError
+from genre_ray.data.tables import Table, cell_text
 from genre_ray.schema import FEATURE_COLUMNS
 from genre_ray.source import is_uri
 
@@ -15,35 +14,32 @@ NAMES = ("manifest.csv", "manifest.parquet")
 """A folder that has one of these at its top is read through it."""
 
 
-def read_manifest(manifest: str | Path, log: FaultLog, *, listed: Mapping[str, File] | None = None) -> Drafts:
-    """The tracks of a manifest, a local path or a URI.
+def read_manifest(
+    table: Table, manifest: str | Path, log: FaultLog, *, listed: Mapping[str, File] | None = None
+) -> Drafts:
+    """The tracks of a manifest, `table` as read from a local path or a URI.
 
     Paths in it are relative to it, absolute, or URIs; `path` may name a figure as well. The id is the column `id`, or
-    comes from the path. `listed` are the files that are known to be below its folder (their sizes are known then).
-    Raises CatalogError if it cannot be read or lacks its columns.
+    comes from the path; with both `id` and features, `path` may be absent. `listed` are the files that are known to be
+    below its folder (their sizes are known then). Raises CatalogError if it lacks its columns.
     """
-    table = read_table(manifest, str(manifest))
-    table.require(("path", "label"))
     base = _folder_of(str(manifest))
     has_features = any(column in table.columns for column in FEATURE_COLUMNS)
+    table.require(("id", "label") if has_features and _without_files(table) else ("path", "label"))
     if has_features:
         table.require(FEATURE_COLUMNS)
-    if not table.rows:
-        raise CatalogError(f"{manifest}: no rows", expected="a line for each track below the header")
     drafts, seen = Drafts(log), dict[str, str | None]()
-    for number, row in enumerate(table.rows, start=2):
-        cell = {name: _text(row.get(name)) for name in ("path", "figure", "id", "label", "artist", "split")}
+    for where, row in table.placed:
+        cell = {name: cell_text(row.get(name)) for name in ("path", "figure", "id", "label", "artist", "split")}
         place = cell["path"] or cell["figure"] or ""
         key = cell["id"] or track_id(place)
         if key in seen and not cell["id"] and seen[key] != place:
             key = path_id(place)  # two folders may number their files alike
         if not key:
-            log.add("missing-audio", f"line {number}", "no path, no figure and no id", action="left out")
+            log.add("missing-audio", where, "no path, no figure and no id", action="left out")
             continue
         if key in seen:
-            first = drafts.at(key, None).label
-            other = f", as {cell['label']!r} instead of {first!r}" if cell["label"] != first else ""
-            log.add("duplicate-id", key, f"a second row in line {number}{other}", action="kept, with the first of them")
+            drafts.note_again(key, f"a second row in {where}", cell["label"], where)
             continue
         seen[key] = place
         draft = drafts.at(key, cell["label"])
@@ -84,5 +80,5 @@ def _folder_of(manifest: str) -> str:
     return f"{path.rsplit('/', 1)[0]}{mark}{options}"
 
 
-def _text(value: object) -> str | None:
-    return (str(value).strip() or None) if value is not None else None
+def _without_files(table: Table) -> bool:
+    return "id" in table.columns and not {"path", "figure"} & set(table.columns)

@@ -24,7 +24,7 @@ _PARTS = {
 def read_part_list(path: Path) -> tuple[str, ...]:
     """Track ids from a text file: an id or a file name a line; empty lines and those that start with # are skipped."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise SplitError(
             f"{path}: cannot be read", found=str(error), remedy="give a text file in UTF-8 with a track id a line"

@@ -33,7 +33,7 @@ UNEXPECTED = "unexpected"
 CRASHED = "crashed"
 """Kind of a track that brought its worker down."""
 
-NOT_KEPT = frozenset({UNEXPECTED, CRASHED, "not_found"})
+NOT_KEPT = frozenset({UNEXPECTED, CRASHED, "not_found", "unreachable"})
 """Kinds that may be gone on another try; the others follow from a track's content and stay as they are."""
 
 _DEATHS = 2
@@ -94,11 +94,11 @@ def _shard(pairs: Sequence[tuple[Track, str]]) -> Shard:
 def complete(shard: Shard, process: Process, work: Work, store: Store, *, run: str) -> tuple[Entry, ...]:
     """Work on every track of `shard`, write the file, and say what is in it.
 
-    A shard that is there already is not made again: a worker may have died between writing it and saying so. Storage
-    that is away is waited for. RunError when the file cannot be written at all.
+    A shard that is there already is not made again, unless it has errors that may be gone: a worker may have died
+    between writing it and saying so. Storage that is away is waited for. RunError when the file cannot be written.
     """
     known = store.entries(shard.name) if store.has(shard.name) else None
-    if known is not None:
+    if known is not None and not any(entry.kind in NOT_KEPT for entry in known):
         return known
     for pause in (*_PAUSES_S, None):
         try:

@@ -34,6 +34,7 @@ def make_splits(catalog: Catalog, protocol: ProtocolConfig) -> list[Split]:
             f"protocol {protocol.name}: nothing to tell apart",
             found=f"the only genre {catalog.labels[0]}" if catalog.labels else "no genre",
             expected="tracks of at least two genres",
+            remedy="name the folder that holds the genre folders",
         )
     make: dict[str, Callable[[Catalog, ProtocolConfig], list[Split]]] = {
         "paper": _paper,
@@ -165,7 +166,12 @@ def _finished(
             found=f"no track of {', '.join(lacking)} in training" if lacking else f"nothing in {', '.join(empty)}",
             remedy="give more tracks, or take a protocol with fewer folds or smaller parts",
         )
-    return replace(split, leaks=count_leaks(catalog, split.train + split.validation, split.test))
+    used = {*split.train, *split.validation, *split.test}
+    return replace(
+        split,
+        leaks=count_leaks(catalog, split.train + split.validation, split.test),
+        unused=tuple(track.id for track in catalog.tracks if track.id not in used),
+    )
 
 
 def _in_order(catalog: Catalog, ids: Iterable[str]) -> tuple[str, ...]:

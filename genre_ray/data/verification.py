@@ -76,11 +76,12 @@ def _seen(file: File | None, noun: str, check: Callable[[BinaryIO], Finding]) ->
             digest = _digest(stream)
             size = stream.tell()
             stream.seek(0)
+            if not size:
+                return Finding(digest, f"unreadable-{noun}", "an empty file")
             try:
                 found = check(stream)
             except _Unreadable as error:
-                what = f"{size} bytes, {error}" if size else "an empty file"
-                return Finding(digest, f"unreadable-{noun}", what)
+                return Finding(digest, f"unreadable-{noun}", f"{size} bytes, {error}")
     except TrackError as error:
         return Finding(None, f"missing-{noun}", f"{file.path}: {error.found}")
     except OSError as error:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -156,6 +157,38 @@ def test_data_shows_tracks_faults_and_leaks(capsys: pytest.CaptureFixture[str], 
 def test_data_shows_each_fold_of_a_protocol(capsys: pytest.CaptureFixture[str], corpus: Path) -> None:
     _, out, _ = call(capsys, "data", corpus, "--protocol", "random-cv", "--folds", 3)
     assert [f"random-cv[{i}/3]" in out for i in (1, 2, 3)] == [True] * 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--folds", 1), "folds.*greater than or equal to 2"),
+        (("--shown", -1), "--shown -1"),
+        (("--json", "nowhere/x.json"), "nowhere/x.json cannot be written"),
+    ],
+)
+def test_data_refuses_an_option_before_it_looks_at_anything(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: tuple[object, ...], message: str
+) -> None:
+    status, out, err = call(capsys, "data", tmp_path / "absent", *arguments)
+    assert (status, out) == (2, "")
+    assert re.search(message, err)
+
+
+def test_data_tells_what_leaks_and_what_lists_leave_out(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    parts = ("train", "train", "train", "test", "")
+    lines = ["id,label,artist,split," + ",".join(FEATURE_COLUMNS)]
+    for seed in range(10):
+        row = [f"{label}{seed}" if (label := "ab"[seed % 2]) else "", label, "Ana", parts[seed // 2]]
+        lines.append(",".join([*row, *(f"{seed}.{place}" for place in range(57))]))
+    (tmp_path / "manifest.csv").write_text("\n".join(lines), encoding="utf-8")
+    status, out, _ = call(capsys, "data", tmp_path, "--protocol", "custom", "--json", tmp_path / "all.json")
+    assert status == 0
+    assert "2 × artist-crosses-split" in out
+    assert "custom: 2 tracks are in no part (a8, b9)" in out
+    facts = json.loads((tmp_path / "all.json").read_text(encoding="utf-8"))
+    assert facts["splits"][0]["unused"] == ["a8", "b9"]
+    assert [fault["kind"] for fault in facts["faults"]] == ["artist-crosses-split"]
 
 
 def test_data_composes_a_corpus_and_shows_it(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -1,12 +1,18 @@
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from genre_ray.data import verification
 from genre_ray.data.catalog import Catalog, Fault, open_catalog
+from genre_ray.data.faults import FaultLog
 from genre_ray.data.gtzan import duplicates
+from genre_ray.data.inbox import tracks_of
 from genre_ray.errors import CatalogError
 from genre_ray.schema import FEATURE_COLUMNS, GENRES
 
@@ -277,7 +283,7 @@ def test_a_name_that_is_not_utf8_is_listed_and_passed_over(tmp_path: Path, files
     files.sound(tmp_path / "rock" / "a.wav")
     (Path(tmp_path / "rock") / "caf\udce9.wav").write_bytes(b"x")
     catalog = open_catalog(tmp_path)
-    assert fault(catalog, "unreadable-name").tracks == ("caf\\xe9.wav",)
+    assert fault(catalog, "unreadable-name").tracks == ("rock/caf\\xe9.wav",)
     assert ids(catalog) == ("rock/a",)
 
 
@@ -413,3 +419,216 @@ def test_copies_that_are_found_by_their_rows_are_the_listed_ones(real_gtzan: Pat
         (t.id, t.id) for t in catalog.tracks
     }
     assert {tuple(sorted(pair)) for pair in pairs} == {tuple(sorted(pair)) for pair in duplicates()}
+
+
+def named(files: SimpleNamespace, *pairs: tuple[str, str], **columns: str) -> list[dict[str, object]]:
+    """A feature row for each file name and label, all different, with more columns on request."""
+    return [files.row(name, label, seed) | columns for seed, (name, label) in enumerate(pairs)]
+
+
+def labels_of(catalog: Catalog) -> dict[str, str | None]:
+    return {track.id: track.label for track in catalog.tracks}
+
+
+def test_the_tables_label_counts_where_names_hold_no_genre(tmp_path: Path, files: SimpleNamespace) -> None:
+    rows = named(files, ("fma_00042.wav", "Rock"), ("fma_00043.wav", "Jazz"), ("fma_00044.wav", "Jazz"))
+    files.rows(tmp_path / "a" / "features_30_sec.csv", rows)
+    catalog = open_catalog(tmp_path / "a")
+    assert labels_of(catalog) == {"fma.00042": "Rock", "fma.00043": "Jazz", "fma.00044": "Jazz"}
+    assert catalog.faults == ()
+    rows = named(files, ("A00000.mp3", "Rock"), ("B00001.mp3", "Jazz"), ("B00002.mp3", ""))
+    files.rows(tmp_path / "b" / "features_30_sec.csv", rows)
+    catalog = open_catalog(tmp_path / "b")
+    assert labels_of(catalog) == {"A.00000": "Rock", "B.00001": "Jazz"}
+    assert fault(catalog, "unknown-label").left_out == ("B.00002",)
+
+
+def test_names_count_where_most_of_them_agree_with_the_table_or_it_has_no_labels(
+    tmp_path: Path, files: SimpleNamespace
+) -> None:
+    rows = named(files, ("blues.00000.wav", "rock"), ("rock.00000.wav", "rock"), ("rock.00001.wav", "rock"))
+    files.rows(tmp_path / "a" / "features_30_sec.csv", rows)
+    catalog = open_catalog(tmp_path / "a")
+    assert labels_of(catalog) == {"blues.00000": "blues", "rock.00000": "rock", "rock.00001": "rock"}
+    assert fault(catalog, "label-disagreement").tracks == ("blues.00000",)
+    files.rows(
+        tmp_path / "b" / "features_30_sec.csv",
+        named(files, ("blues.00000.wav", "NaN"), ("rock.00000.wav", "nan"), ("rock.00001.wav", "")),
+    )
+    assert labels_of(open_catalog(tmp_path / "b")) == labels_of(catalog)
+
+
+def test_only_suffixes_of_audio_and_figures_are_taken_off_a_name(tmp_path: Path, files: SimpleNamespace) -> None:
+    names = ("blues.00000", "blues.00001", "song.17", "song.18", "Song No. 1", "Song No. 2", "x.WAV", "y.Png")
+    files.rows(tmp_path / "features_30_sec.csv", named(files, *((name, "a") for name in names)))
+    catalog = open_catalog(tmp_path)
+    assert set(ids(catalog)) == {*names[:6], "x", "y"}
+    assert catalog.faults == ()
+
+
+@pytest.mark.parametrize("name", ["features_30_sec.csv", "music.csv", "manifest.csv", "music.parquet"])
+def test_a_feature_table_by_itself_is_read_as_in_a_folder(tmp_path: Path, files: SimpleNamespace, name: str) -> None:
+    rows = named(files, ("a.wav", "x"), ("b.wav", "y"), artist="Ana", split="train")
+    if name.endswith(".csv"):
+        files.rows(tmp_path / name, rows)
+    else:
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / name)
+    catalog = open_catalog(tmp_path / name)
+    assert labels_of(catalog) == {"a": "x", "b": "y"}
+    assert catalog.kind == "manifest"
+    assert {(track.artist, track.split) for track in catalog.tracks} == {("Ana", "train")}
+    assert all(track.features is not None for track in catalog.tracks)
+    assert catalog.faults == ()
+    if not name.startswith("music"):
+        assert open_catalog(tmp_path).fingerprint() == catalog.fingerprint()
+    assert [track.id for track in tracks_of(tmp_path / name)] == ["a", "b"]
+
+
+def test_the_real_feature_table_by_itself_is_gtzan(real_gtzan: Path) -> None:
+    catalog = open_catalog(real_gtzan / "features_30_sec.csv")
+    assert (len(catalog), catalog.kind, catalog.labels) == (1000, "gtzan", GENRES)
+    assert sum(track.artist is not None for track in catalog.tracks) == 919
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_the_table_of_pieces_is_refused_by_name(tmp_path: Path, files: SimpleNamespace, whole: bool) -> None:
+    files.rows(tmp_path / "features_3_sec.csv", named(files, ("blues.00000.0.wav", "blues")))
+    with pytest.raises(CatalogError, match=r"pieces of 3 s, not tracks.*features_30_sec\.csv"):
+        open_catalog(tmp_path if whole else tmp_path / "features_3_sec.csv")
+
+
+def test_a_row_without_a_name_is_a_bad_row_with_its_line(tmp_path: Path, files: SimpleNamespace) -> None:
+    rows = named(files, ("a.wav", "x"), ("  ", "y"), ("b.wav", "y"), ("c.wav", "x"))
+    rows = [
+        {"label": row["label"]} | {k: v for k, v in row.items() if k != "filename"} | {"filename": row["filename"]}
+        for row in rows
+    ]
+    path = files.rows(tmp_path / "features_30_sec.csv", rows)
+    lines = path.read_text().splitlines()
+    lines[4] = ",".join(lines[4].split(",")[:30])
+    path.write_text("\n".join([*lines[:2], "", *lines[2:]]))
+    catalog = open_catalog(tmp_path)
+    assert ids(catalog) == ("a", "b")
+    assert fault(catalog, "bad-row").tracks == ("line 4", "line 6")
+    assert "2 left out" in fault(catalog, "bad-row").action
+
+
+def test_rows_of_another_corpus_under_gtzans_ids_are_not_gtzan(
+    real_gtzan: Path, tmp_path: Path, gtzan_like: Build
+) -> None:
+    catalog = open_catalog(gtzan_like(genres=GENRES, tracks=3, parts=["rows"]))
+    assert (catalog.kind, {track.artist for track in catalog.tracks}) == ("folders", {None})
+    assert open_catalog(gtzan_like("figures", genres=GENRES, parts=["figures"])).kind == "gtzan"
+    lines = (real_gtzan / "features_30_sec.csv").read_text().splitlines()
+    (tmp_path / "some.csv").write_text("\n".join([lines[0], *lines[1::50]]))
+    assert open_catalog(tmp_path / "some.csv").kind == "gtzan"
+
+
+def test_a_link_to_a_folder_that_is_read_already_is_reported_and_hides_nothing(
+    tmp_path: Path, files: SimpleNamespace
+) -> None:
+    root = tmp_path / "corpus"
+    files.sound(root / "rock" / "a.wav")
+    files.sound(root / "pop" / "b.wav", 300)
+    files.sound(tmp_path / "store" / "c.wav", 400)
+    (root / "best").symlink_to(root / "rock", target_is_directory=True)
+    (root / "metal").symlink_to(tmp_path / "store", target_is_directory=True)
+    (root / "thrash").symlink_to(tmp_path / "store", target_is_directory=True)
+    catalog = open_catalog(root)
+    assert labels_of(catalog) == {"rock/a": "rock", "pop/b": "pop", "metal/c": "metal"}
+    found = fault(catalog, "ignored-link")
+    assert found.tracks == ("best", "thrash")
+    assert "best: leads to rock; thrash: leads to metal" in found.detail
+
+
+def test_folders_that_cannot_be_listed_or_named_are_faults(
+    tmp_path: Path, files: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files.sound(tmp_path / "rock" / "a.wav")
+    files.sound(tmp_path / "rock" / "private" / "b.wav", 300)
+    (tmp_path / "dir\udcff").mkdir()
+    listed = os.scandir
+
+    def scandir(place: object) -> object:
+        if str(place).endswith("private"):
+            raise PermissionError(13, "Permission denied")
+        return listed(place)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    catalog = open_catalog(tmp_path)
+    assert ids(catalog) == ("rock/a",)
+    assert fault(catalog, "unreadable-name").tracks == ("dir\\xff/",)
+    assert fault(catalog, "unreadable-folder").tracks == ("rock/private",)
+    assert "Permission denied" in fault(catalog, "unreadable-folder").detail
+
+
+def test_music_beside_gtzans_folders_is_reported(gtzan_like: Build, files: SimpleNamespace) -> None:
+    root = gtzan_like("corpus/Data", parts=["figures", "rows"])
+    for number, place in enumerate(("Data/rock/a.wav", "Data/rock/b/c.wav", "tango/d.mp3", "Data/e.wav")):
+        files.sound((root.parent / place).with_suffix(".wav"), 500 + number)
+    (root / "meta").mkdir()
+    (root / "meta" / "notes.txt").write_text("x")
+    catalog = open_catalog(root.parent)
+    assert ids(catalog) == ALL
+    ignored = fault(catalog, "ignored-folder")
+    assert ignored.tracks == ("Data/rock", "tango")
+    assert "Data/rock: 2 files of audio or figures" in ignored.detail
+    assert fault(catalog, "ignored-file").tracks == ("Data/e.wav",)
+
+
+def test_a_figure_in_the_folder_of_another_genre_is_reported(gtzan_like: Build) -> None:
+    root = gtzan_like(parts=["figures", "rows"])
+    (root / "images_original/blues/blues00001.png").rename(root / "images_original/rock/blues00001.png")
+    found = fault(open_catalog(root), "label-disagreement")
+    assert found.tracks == ("rock/blues00001",)
+    assert "'rock' by folder, 'blues' by name" in found.detail
+    assert found.action == "kept as a track of its own, as its folder says"
+
+
+def test_every_further_row_is_counted_and_another_label_in_it_reported(gtzan_like: Build) -> None:
+    root = gtzan_like(parts=["rows"])
+    path = root / "features_30_sec.csv"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines, lines[1], lines[1], lines[1].replace(",blues", ",rock")]))
+    catalog = open_catalog(root)
+    twice = fault(catalog, "duplicate-id")
+    assert (twice.tracks, twice.count) == (("blues.00000",), 3)
+    assert "3 × duplicate-id" in catalog.fault_report()
+    other = fault(catalog, "label-disagreement")
+    assert other.tracks == ("blues.00000",)
+    assert "'rock' in line 10, 'blues' in the first" in other.detail
+
+
+def test_each_action_is_told_with_the_tracks_that_it_befell(gtzan_like: Build) -> None:
+    log = FaultLog()
+    log.add("missing-audio", "line 3", action="left out")
+    log.add("missing-audio", "a")
+    log.add("missing-audio", "b")
+    (found,) = log.faults(["a"])
+    assert found.action == "2 left out, 1 kept, with what else they have"
+    assert found.left_out == ("a",)
+
+
+def test_an_empty_file_is_called_empty_and_not_shown_to_a_decoder(
+    gtzan_like: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = gtzan_like(parts=["audio"])
+    (root / "genres_original/rock/rock.00002.wav").unlink()
+    (root / "genres_original/rock/rock.00002.mp3").write_bytes(b"")
+    monkeypatch.setattr(verification, "_duration_by_ffmpeg", lambda stream: pytest.fail("shown to FFmpeg"))
+    assert "rock.00002: an empty file" in fault(open_catalog(root), "unreadable-audio").detail
+
+
+def test_a_cell_without_a_label_is_an_unknown_label(gtzan_like: Build) -> None:
+    root = gtzan_like()
+    path = root / "features_30_sec.csv"
+    path.write_text(path.read_text().replace(",blues", ",", 1))
+    files = {"stray.wav": root / "genres_original" / "stray.wav"}
+    files["stray.wav"].write_bytes((root / "genres_original/rock/rock.00000.wav").read_bytes())
+    assert fault(open_catalog(root), "unknown-label").tracks == ("blues.00000", "stray")
+
+
+def test_a_column_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "manifest.csv").write_text("path,label,label,,\na.wav,x,y,,\n")
+    with pytest.raises(CatalogError, match="two columns are called label"):
+        open_catalog(tmp_path)

@@ -32,6 +32,12 @@ def test_gtzan_layout_is_joined(gtzan_like) -> None:  # type: ignore[no-untyped-
     assert all(t.audio is not None and t.figure is not None and t.features is not None for t in tracks)
 
 
+def test_videos_and_rarer_sound_are_taken_for_audio(tmp_path: Path) -> None:
+    names = [f"x/song.{suffix}" for suffix in ("ape", "avi", "m4b", "mkv", "mov", "wv")]
+    touch(tmp_path, *names)
+    assert [track.id for track in tracks_of(tmp_path)] == names
+
+
 def test_a_table_needs_only_paths(tmp_path: Path) -> None:
     table = tmp_path / "list.csv"
     table.write_text("path,label\nsub/a.mp3,rock\n/music/b.wav,\ns3://bucket/c.ogg,\nfig.png,\n")

@@ -73,9 +73,10 @@ def test_faults_of_rows_are_listed_and_the_other_rows_kept(corpus: Path) -> None
     path.write_text(path.read_text() + "gone.wav,tango,,\none.wav,fado,,\n,,,\nelsewhere/three.wav,,,\n , tango , , \n")
     catalog = open_catalog(corpus)
     found = {fault.kind: fault for fault in catalog.faults}
-    assert found["missing-audio"].tracks == ("line 8", "gone")
+    assert found["missing-audio"].tracks == ("line 9", "gone")
     assert found["duplicate-id"].tracks == ("one",)
-    assert "line 6, as 'fado' instead of" in found["duplicate-id"].detail
+    assert "a second row in line 6" in found["duplicate-id"].detail
+    assert "'fado' in line 6, 'tango' in the first" in found["label-disagreement"].detail
     assert found["unknown-label"].left_out == ("elsewhere/three",)
     assert catalog.by_id["one"].label == "tango"
     assert len(catalog) == 3
@@ -121,3 +122,35 @@ def test_files_numbered_alike_in_two_folders_are_two_tracks(tmp_path: Path, file
         "path,label\none/blues/blues.00000.wav,blues\ntwo/blues/blues.00000.wav,blues\n"
     )
     assert [track.id for track in open_catalog(tmp_path).tracks] == ["blues.00000", "two/blues/blues.00000"]
+
+
+def test_ids_and_features_alone_are_a_manifest(tmp_path: Path, files: SimpleNamespace) -> None:
+    values = {key: value for key, value in files.row("", "").items() if key.endswith(("_mean", "_var", "tempo"))}
+    rows = [{"id": name, "label": "xy"[seed]} | values | {"tempo": 90.0 + seed} for seed, name in enumerate("ab")]
+    catalog = open_catalog(files.rows(tmp_path / "manifest.csv", rows))
+    assert [(track.id, track.label) for track in catalog.tracks] == [("a", "x"), ("b", "y")]
+    assert catalog.faults == ()
+
+
+def test_a_label_of_nan_is_none(corpus: Path) -> None:
+    path = corpus / "manifest.csv"
+    path.write_text(path.read_text().replace("fado,,test", "nan,NaN,test"))
+    catalog = open_catalog(corpus)
+    assert catalog.labels == ("tango",)
+    assert next(fault for fault in catalog.faults if fault.kind == "unknown-label").left_out == ("deep/two",)
+
+
+def test_lines_are_counted_as_an_editor_does(corpus: Path) -> None:
+    path = corpus / "manifest.csv"
+    path.write_text(path.read_text() + '\n,,,\n"gone\n.wav",tango,,\none.wav,fado,,\n')
+    found = {fault.kind: fault for fault in open_catalog(corpus).faults}
+    assert "a second row in line 9" in found["duplicate-id"].detail
+
+
+def test_every_further_row_of_a_track_is_counted(corpus: Path) -> None:
+    path = corpus / "manifest.csv"
+    path.write_text(path.read_text() + "one.wav,tango,,\none.wav,tango,,\none.wav,fado,,\none.wav,waltz,,\n")
+    found = {fault.kind: fault for fault in open_catalog(corpus).faults}
+    assert (found["duplicate-id"].tracks, found["duplicate-id"].count) == (("one",), 4)
+    assert (found["label-disagreement"].tracks, found["label-disagreement"].count) == (("one",), 2)
+    assert "'fado' in line 7, 'tango' in the first" in found["label-disagreement"].detail

@@ -76,6 +76,18 @@ def test_a_shard_that_is_there_is_not_made_again(tmp_path: Path) -> None:
     assert work.seen == ["a", "b"]
 
 
+def test_a_shard_with_errors_that_may_be_gone_is_made_again(tmp_path: Path) -> None:
+    work, store = Letters(), Store(str(tmp_path))
+    part = shard("a", "bug")
+    assert [entry.kind for entry in complete(part, work.rows, work, store, run="t3")] == [None, UNEXPECTED]
+
+    def mended(track: Track) -> Iterator[pa.Table]:
+        yield pa.table({"track": [track.id], "half": [0]})
+
+    assert [entry.kind for entry in complete(part, mended, work, store, run="t3b")] == [None, None]
+    assert [entry.kind for entry in store.entries(part.name) or ()] == [None, None]
+
+
 class Killed(BaseException):
     """Stands for the end of the process: nothing of ours may catch it."""
 

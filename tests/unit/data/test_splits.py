@@ -7,6 +7,7 @@ from sklearn.model_selection import train_test_split
 
 from genre_ray.config import parse
 from genre_ray.data.catalog import Catalog, open_catalog
+from genre_ray.data.faults import merged
 from genre_ray.data.leaks import Split, groups
 from genre_ray.data.splits import ProtocolConfig, make_splits
 from genre_ray.errors import ConfigError, SplitError
@@ -150,6 +151,35 @@ def test_custom_lists_take_ids_and_file_names(tmp_path: Path) -> None:
     (split,) = make_splits(whole, protocol(name="custom", **lists))
     assert (len(split.train), split.validation, split.test) == (12, ("a.006", "b.006"), ("a.007", "b.007"))
     assert split.absent == ("b.555",)
+    assert split.unused == ("a.008", "a.009", "b.008", "b.009")
+    assert "1 listed is not in the catalog (b.555); 4 tracks are in no part (a.008, a.009, b.008 and 1 more)" in (
+        split.describe()
+    )
+
+
+def test_a_byte_order_mark_is_no_part_of_an_id(tmp_path: Path) -> None:
+    (tmp_path / "train.txt").write_bytes(
+        b"\xef\xbb\xbf" + "".join(f"{g}.00{n}\n" for g in "ab" for n in "0123").encode()
+    )
+    (tmp_path / "test.txt").write_text("a.007\nb.007\n")
+    lists = {f"{part}_list": str(tmp_path / f"{part}.txt") for part in ("train", "test")}
+    (split,) = make_splits(catalog(10, 1, "ab"), protocol(name="custom", **lists))
+    assert split.absent == ()
+
+
+def test_a_track_without_a_part_in_the_manifest_is_told() -> None:
+    marks = {f"{genre}_{number:03d}": "train" for genre in "ab" for number in range(2, 9)}
+    (split,) = make_splits(catalog(10, 3, "ab", **marks, a_000="test", b_000="test"), protocol(name="custom"))
+    assert split.unused == ("a.001", "a.009", "b.001", "b.009")
+    assert "in no part" not in make_splits(catalog(), protocol())[0].describe()
+
+
+def test_faults_of_several_folds_are_one_of_a_kind() -> None:
+    whole = catalog(30, 3, "ab")
+    splits = make_splits(whole, protocol(name="random-cv"))
+    (found,) = merged(fault for split in splits for fault in split.faults(whole))
+    assert found.kind == "artist-crosses-split"
+    assert found.action == "kept; counted beside every score"
 
 
 def test_without_a_validation_list_it_is_carved_out_of_training(tmp_path: Path) -> None:
@@ -179,7 +209,7 @@ def test_lists_that_make_no_split_are_refused(tmp_path: Path, train: str, test: 
 @pytest.mark.parametrize(
     ("whole", "settings", "message"),
     [
-        (catalog(genres="a"), {}, "the only genre a"),
+        (catalog(genres="a"), {}, "the only genre a.*remedy: name the folder that holds the genre folders"),
         (catalog(per_genre=2), {}, "a 2, b 2, c 2; expected: at least 3"),
         (catalog(per_genre=4), {"test_fraction": 0.1}, "12 tracks cannot be divided"),
         (catalog(per_genre=4), {"name": "random-cv"}, "at least 5 tracks of each genre"),
