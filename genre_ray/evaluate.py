@@ -103,6 +103,7 @@ def evaluate(
     recipe = config if isinstance(config, Recipe) else Recipe.of(config)
     with connect(address):
         catalog, table = open_prepared(data, recipe.inputs, cache=cache, stream=stream, streaming=streaming)
+        splits = make_splits(catalog, protocol)
         experiments = [
             Experiment(
                 recipe=recipe.seeded(seed),
@@ -114,7 +115,7 @@ def evaluate(
                 fingerprint=catalog.fingerprint(),
                 streamed=not isinstance(table, ClipTable),
             )
-            for split in make_splits(catalog, protocol)
+            for split in splits
             for seed in seeds
         ]
         runs = _run_all(experiments, table, output / _RUNS, resume=resume, cpus=cpus, stream=stream)
@@ -125,7 +126,7 @@ def evaluate(
         runs=runs,
         config={"recipe": recipe.to_json(), "protocol": protocol.model_dump(mode="json"), "seeds": list(seeds)},
         data=corpus_facts(catalog),
-        faults=catalog.faults,
+        faults=catalog.with_faults(fault for split in splits for fault in split.faults(catalog)).faults,
     )
     return finished
 

@@ -288,7 +288,7 @@ def _data_section(data: Mapping[str, Any], faults: Sequence[FaultLike]) -> Secti
     for fault in faults:
         shown = ", ".join(fault.tracks[:5]) + (f" and {len(fault.tracks) - 5} more" if len(fault.tracks) > 5 else "")
         items.append(
-            f"<li><b>{len(fault.tracks)} × {text(fault.kind)}</b>: {text(fault.detail)}; {text(fault.action)}"
+            f"<li><b>{fault.count} × {text(fault.kind)}</b>: {text(fault.detail)}; {text(fault.action)}"
             f"<small>{text(shown)}</small></li>"
         )
     listed = f'<ul class="faults">{"".join(items)}</ul>' if items else "<p class=lead>No faults were found.</p>"

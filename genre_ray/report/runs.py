@@ -76,6 +76,8 @@ class FaultLike(Protocol):
     def detail(self) -> str: ...  # noqa: D102
     @property
     def action(self) -> str: ...  # noqa: D102
+    @property
+    def count(self) -> int: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True)
