@@ -107,7 +107,7 @@ def _restored(
             raise RunError(
                 f"{folder} was started on other data",
                 found=f"{len(other)} tracks with other content ({shown})" if other else "none of its test tracks",
-                remedy="name the same --data as before with its files as they were, or leave --resume out to start anew",
+                remedy="name the same --data as before, its files as they were, or leave --resume out to start anew",
             )
 
     def left(tracks: Sequence[str]) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 JOURNAL = "study.journal"
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+_WORDS = {TrialState.FAIL: "failed"}  # others are called as Optuna calls them
 
 # Names of the attributes that a trial carries in the study.
 RESUMES = "resumes"
@@ -149,7 +150,9 @@ def table(study: optuna.Study) -> pd.DataFrame:
         rows.append(
             {
                 "trial_id": trial.number,
-                "state": "diverged" if trial.user_attrs.get(DIVERGED) else trial.state.name.lower(),
+                "state": "diverged"
+                if trial.user_attrs.get(DIVERGED)
+                else _WORDS.get(trial.state, trial.state.name.lower()),
                 "score": score,
                 "epochs": last or 0,
                 "seconds": trial.duration.total_seconds() if trial.duration else None,

@@ -195,9 +195,9 @@ def test_a_trial_that_raises_is_reported_and_the_search_goes_on(
     search = new_search(SEARCH | changes, corpus, cache)
     output = search.complete()
     trials = pd.read_csv(search.results / "trials.csv")
-    assert trials["state"].value_counts().to_dict() == {"complete": 2, "fail": 1}
+    assert trials["state"].value_counts().to_dict() == {"complete": 2, "failed": 1}
     assert "trial 0 failed" in output
-    reason = trials.loc[trials["state"] == "fail", "error"].item()
+    reason = trials.loc[trials["state"] == "failed", "error"].item()
     assert len(reason) > 10
     assert reason in output
     assert reason in (search.results / "trials" / "trial_00000" / "error.txt").read_text(encoding="utf-8")
