@@ -4,7 +4,6 @@ Knows nothing about trials.
 """
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from genre_ray.data.synthesis import compose
 from genre_ray.errors import RunError
 from genre_ray.tune.config import TuneConfig
 from genre_ray.tune.folds import Part, search_parts
+from genre_ray.tune.mirror import local_cache
 
 _SPLIT = "split.json"
 
@@ -57,7 +57,7 @@ def open_corpus(config: TuneConfig, data: str | None, folder: Path, cache: str |
 
 def _embedded_corpus(config: TuneConfig, stream: TextIO) -> Path:
     corpus = config.corpus
-    root = Path(os.environ.get("GENRE_RAY_CACHE", Path.home() / ".cache" / "genre_ray")) / "corpora"
+    root = local_cache() / "corpora"
     name = f"embedded-{corpus.tracks_per_genre}x{corpus.duration_s:g}s-{corpus.seed}"
     print(
         f"no data named: composing the embedded corpus ({10 * corpus.tracks_per_genre} tracks)", file=stream, flush=True

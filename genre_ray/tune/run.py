@@ -26,7 +26,7 @@ from genre_ray.tune.config import TuneConfig, load
 from genre_ray.tune.corpus import Corpus, open_corpus
 from genre_ray.tune.final import finish
 from genre_ray.tune.halving import make_scheduler
-from genre_ray.tune.mirror import TRIALS, Mirror, PushWhenTrialsEnd, patiently
+from genre_ray.tune.mirror import TRIALS, Mirror, PushTrials, patiently
 from genre_ray.tune.outcome import Outcome
 from genre_ray.tune.progress import SearchProgress
 from genre_ray.tune.searcher import StudySearcher
@@ -212,7 +212,7 @@ def _run_trials(config: TuneConfig, corpus: Corpus, folder: Path, mirror: Mirror
             storage_path=mirror.storage(folder),
             failure_config=ray.tune.FailureConfig(max_failures=config.search.retries),
             checkpoint_config=ray.tune.CheckpointConfig(num_to_keep=1, checkpoint_at_end=True),
-            callbacks=[progress, PushWhenTrialsEnd(mirror, folder, stream)],
+            callbacks=[progress, PushTrials(mirror, folder, stream)],
             verbose=0,
         ),
     )
