@@ -20,7 +20,8 @@ from genre_ray.tune.config import TuneConfig
 from genre_ray.tune.folds import Part, search_parts
 from genre_ray.tune.mirror import local_cache
 
-_SPLIT = "split.json"
+SPLIT = "split.json"
+"""Which track is in which part; where it is, a search has begun."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,8 @@ def open_corpus(config: TuneConfig, data: str | None, folder: Path, cache: str |
     inputs = config.preparation()
     need = [name for name, part in (("spectrogram", inputs.spectrogram), ("features", inputs.features)) if part]
     catalog = open_catalog(data, need=need)  # type: ignore[arg-type]
+    if not (folder / SPLIT).exists():  # tracks that cannot be divided are refused before they are prepared
+        search_parts(config, catalog, make_splits(catalog, config.protocol)[0])
     prepared = prepare(catalog, inputs, cache=cache)
     catalog = prepared.catalog
     print(catalog.summary(), file=stream)
@@ -73,7 +76,7 @@ def fixed_split(config: TuneConfig, catalog: Catalog, folder: Path) -> tuple[Spl
     A file that breaks later must not move tracks between the parts or the folds: what was held out from a saved model
     would then have been trained on.
     """
-    path = folder / _SPLIT
+    path = folder / SPLIT
     if path.exists():
         return _restored(json.loads(path.read_text(encoding="utf-8")), config, catalog, folder)
     split = make_splits(catalog, config.protocol)[0]
