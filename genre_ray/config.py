@@ -18,7 +18,9 @@ from genre_ray.parsing import Config as Config
 from genre_ray.parsing import load_yaml as load_yaml
 from genre_ray.parsing import load_yaml_documents as load_yaml_documents
 from genre_ray.parsing import parse as parse
-from genre_ray.schema import Tail
+from genre_ray.schema import FIGURE_COLUMNS, N_MELS, SAMPLE_RATE, Tail
+
+_HOP_LENGTH = 512  # of `fourier`, which takes a compiler along
 
 
 class ClipConfig(Config):
@@ -38,6 +40,15 @@ class ClipConfig(Config):
 
     max_bytes: int = Field(2 * 1024**3, ge=1024)
     """Largest file that is opened."""
+
+    @model_validator(mode="after")
+    def _shortest_fits(self) -> Self:
+        if self.min_duration_s > self.duration_s:
+            raise ValueError(
+                f"min_duration_s {self.min_duration_s:g} exceeds duration_s {self.duration_s:g}: a track as long as a"
+                " clip would be too short; lower min_duration_s"
+            )
+        return self
 
 
 class SpectrogramConfig(Config):
@@ -87,6 +98,16 @@ class InputConfig(Config):
         if self.descriptors and (self.spectrogram is None or self.spectrogram.form == "figure"):
             raise ValueError("descriptors need spectrogram.form plot or frames")
         return self
+
+    @property
+    def picture_shape(self) -> tuple[int, int, int] | None:
+        """Channels, rows and columns of a clip's picture; None without one."""
+        if self.spectrogram is None:
+            return None
+        if self.spectrogram.form == "figure":
+            return 3, self.spectrogram.size, self.spectrogram.size
+        frames = 1 + int(self.clip.duration_s * SAMPLE_RATE) // _HOP_LENGTH
+        return 1, N_MELS, FIGURE_COLUMNS if self.spectrogram.form == "plot" else frames
 
 
 class VariantConfig(Config):
@@ -214,12 +235,6 @@ class RunConfig(Config):
             raise ValueError(f"model.kind {kind} needs inputs.spectrogram")
         if kind != "cnn" and self.inputs.features is None and not self.inputs.descriptors:
             raise ValueError(f"model.kind {kind} needs inputs.features or inputs.descriptors")
-        crop = self.training.augment.crop_columns
-        if crop is not None and self.inputs.spectrogram is not None:
-            if self.inputs.spectrogram.form == "figure":
-                raise ValueError("training.augment.crop_columns has no meaning for inputs.spectrogram.form figure")
-            if self.inputs.spectrogram.form == "plot" and crop > 334:
-                raise ValueError("training.augment.crop_columns exceeds the 334 columns of the plot")
         augment = self.training.augment
         if augment.variants is not None and not self.inputs.descriptors:
             raise ValueError("training.augment.variants are of descriptors: they need inputs.descriptors: true")
@@ -227,4 +242,26 @@ class RunConfig(Config):
             for name in ("equaliser_db", "shift_bins", "stretch"):
                 if getattr(augment, name):
                     raise ValueError(f"training.augment.{name} has no meaning for inputs.spectrogram.form figure")
+        return self
+
+    @model_validator(mode="after")
+    def _the_picture_suffices(self) -> Self:
+        shape, crop = self.inputs.picture_shape, self.training.augment.crop_columns
+        if shape is None:
+            return self
+        _, rows, columns = shape
+        if crop is not None:
+            if shape[0] == 3:
+                raise ValueError("training.augment.crop_columns has no meaning for inputs.spectrogram.form figure")
+            if crop > columns:
+                raise ValueError(f"training.augment.crop_columns {crop} exceeds the {columns} columns of the picture")
+        cnn = self.model.cnn if isinstance(self.model, HybridConfig) else self.model
+        if isinstance(cnn, CnnConfig):
+            most = cnn.most_stages(rows, crop or columns)
+            if cnn.stages > most:
+                place = "model.cnn.stages" if isinstance(self.model, HybridConfig) else "model.stages"
+                raise ValueError(
+                    f"{place}: {cnn.stages} stages halve a picture of {rows} x {crop or columns} to nothing;"
+                    f" take at most {most}, or a larger picture or crop"
+                )
         return self

@@ -44,6 +44,10 @@ class CnnConfig(Config):
     dropout: float = Field(0.3, ge=0.0, lt=1.0)
     """Before the dense layers."""
 
+    def most_stages(self, rows: int, columns: int) -> int:
+        """How often a picture can be halved before nothing is left."""
+        return (-(-min(rows, columns) // self.stride)).bit_length() - 1
+
 
 class MlpConfig(Config):
     """Three dense layers over the features."""

@@ -4,11 +4,12 @@ Knows nothing about which settings there are.
 """
 
 import math
+import re
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from genre_ray.errors import ConfigError
 
@@ -19,6 +20,17 @@ class Config(BaseModel):
     """A frozen model that refuses unknown keys and documents each field by the string under it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _numbers_are_no_switches(cls, data: Any) -> Any:
+        """Pydantic would take true for 1."""
+        for name, value in data.items() if isinstance(data, dict) else ():
+            if isinstance(value, bool) and name in cls.model_fields:
+                kinds = _parts_of(cls.model_fields[name].annotation)
+                if bool not in kinds and {int, float} & kinds:
+                    raise ValueError(f"{name} is a number, not {'true' if value else 'false'}")
+        return data
 
 
 def parse(kind: type[C], data: Any, *, origin: str) -> C:
@@ -94,10 +106,11 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 def _explain(error: ValidationError, origin: str) -> str:
     lines = []
     for item in error.errors():
-        place = ".".join(str(part) for part in item["loc"]) or "(top level)"
+        own = item["type"] == "value_error"  # of the whole file: it names the place itself
+        place = ".".join(str(part) for part in item["loc"]) or ("" if own else "(top level)")
         value = item.get("input")
         shown = "" if isinstance(value, dict | list) else f" (value {value!r})"
-        lines.append(f"{origin}: {place}: {item['msg'].removeprefix('Value error, ')}{shown}")
+        lines.append(f"{origin}: {place}{': ' if place else ''}{item['msg'].removeprefix('Value error, ')}{shown}")
     return "\n".join(lines)
 
 
@@ -107,9 +120,21 @@ def _remedy(error: ValidationError, kind: type[BaseModel]) -> str | None:
             known = _fields_at(kind, item["loc"][:-1])
             if known:
                 return f"known keys there: {', '.join(known)}"
-        if item["type"] == "float_type" or (item["type"].startswith("float") and isinstance(item.get("input"), str)):
-            return "PyYAML reads 1e-4 as text: write 1.0e-4"
+        if item["type"] in ("float_parsing", "int_parsing") and _EXPONENT.fullmatch(str(item["input"])):
+            return f"PyYAML reads {item['input']} as text: write {_spelt(item['input'], item['type'])}"
+        cause = getattr(item.get("ctx", {}).get("error"), "__cause__", None)
+        if isinstance(cause, ConfigError) and cause.remedy:  # of a part that was checked by itself
+            return cause.remedy
     return None
+
+
+_EXPONENT = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
+
+
+def _spelt(number: str, kind: str) -> str:
+    """As YAML takes it for a number."""
+    value = float(number)
+    return f"{value:.0f}" if kind == "int_parsing" and value.is_integer() else repr(value)
 
 
 def _fields_at(kind: Any, place: tuple[int | str, ...]) -> list[str]:
@@ -119,7 +144,13 @@ def _fields_at(kind: Any, place: tuple[int | str, ...]) -> list[str]:
         inner = [_models_in(m.model_fields[part].annotation) for m in models if part in m.model_fields]
         tagged = [m for m in models if "kind" in m.model_fields and m.model_fields["kind"].default == part]
         models = [m for group in inner for m in group] or tagged or models
-    return sorted({name for model in models for name in model.model_fields})
+    return sorted({field.alias or name for model in models for name, field in model.model_fields.items()})
+
+
+def _parts_of(annotation: Any) -> set[Any]:
+    """The types that an annotation offers: `int | None` offers both."""
+    inner = getattr(annotation, "__args__", ())
+    return {part for each in inner for part in _parts_of(each)} if inner else {annotation}
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

@@ -8,11 +8,13 @@ Randomness: each epoch has its own generators, derived from (seed, stream, epoch
 """
 
 import copy
+import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -167,7 +169,7 @@ class Trainer:
     def save(self, directory: str | Path) -> None:
         """Write all that `load` needs to go on bit by bit into `directory`, under a temporary name first."""
         state = {
-            "model_config": self.config.model.model_dump_json(),
+            "config": self.config.model_dump_json(),
             "step": self._step,
             "model": self.model.state_dict(),
             "optimizer": None if self._optimizer is None else self._optimizer.state_dict(),
@@ -181,13 +183,12 @@ class Trainer:
         write_state(Path(directory) / _STATE_FILE, state)
 
     def load(self, directory: str | Path) -> None:
-        """Go on from what `save` wrote. RunError when it is missing, damaged, or of another network."""
+        """Go on from what `save` wrote. RunError when it is missing, damaged, or of another configuration."""
         state = read_state(Path(directory) / _STATE_FILE, self.device)
-        if state["model_config"] != self.config.model.model_dump_json():
+        if other := _differences(state, self.config):
             raise RunError(
-                f"the saved fit in {directory} is of another network",
-                found=state["model_config"],
-                expected=self.config.model.model_dump_json(),
+                f"the saved fit in {directory} is of another configuration",
+                found=f"differences in {', '.join(other)}",
                 remedy="resume with the config it was started with",
             )
         self._step = state["step"]
@@ -308,6 +309,18 @@ class Trainer:
 
     def _current_weights(self) -> dict[str, Tensor]:
         return self.model.state_dict() if self._average is None else self._average.weights()
+
+
+def _differences(state: Mapping[str, Any], config: RunConfig) -> list[str]:
+    """The parts of `config` in which a saved fit is another's; states of earlier versions name their network alone."""
+    try:
+        if "config" not in state:
+            saved = RunConfig.model_validate(config.model_dump() | {"model": json.loads(state["model_config"])})
+        else:
+            saved = RunConfig.model_validate_json(state["config"])
+    except ValueError:  # of a version with other fields
+        return ["its fields"]
+    return [name for name in RunConfig.model_fields if getattr(saved, name) != getattr(config, name)]
 
 
 def _require_usable(config: RunConfig, train: Clips, validation: Clips | None, shard: tuple[int, int]) -> None:

@@ -47,8 +47,9 @@ def write_search_report(
 
     `trials` has one row a trial, in the order in which they began: `trial_id`, `state` (complete, pruned, diverged,
     failed, running), `score`, `epochs`, `seconds`, a `config.<parameter>` each, empty where it does not apply, and
-    optionally `start_s` (seconds since the search began), which gives the time line. `mode` is "max" or "min".
-    `summary` are facts to show; mappings in it are folded.
+    optionally `start_s` (seconds since the search began), which gives the time line, `metric.validation_loss`, by which
+    equal scores are told apart, and `error`, why a trial failed. `mode` is "max" or "min". `summary` are facts to show;
+    mappings in it are folded.
     """
     rows: list[dict[str, Any]] = [{str(k): _plain(v) for k, v in row.items()} for row in trials.to_dict("records")]
     for row in rows:
@@ -82,9 +83,18 @@ def _plain(value: Any) -> Any:
 
 
 def _best(rows: Sequence[Mapping[str, Any]], mode: str) -> Mapping[str, Any] | None:
-    scored = [row for row in rows if row["score"] is not None and row["state"] not in _UNSCORED]
-    pick = max if mode == "max" else min
-    return pick(scored, key=lambda row: float(row["score"])) if scored else None
+    """The first of the study's ranking: of complete trials, by score, then validation loss, then age."""
+    sign = 1.0 if mode == "min" else -1.0
+    return min(
+        (row for row in rows if _is_complete(row)),
+        key=lambda row: (sign * float(row["score"]), float(row.get("metric.validation_loss") or 0.0)),
+        default=None,
+    )
+
+
+def _is_complete(row: Mapping[str, Any]) -> bool:
+    """Whether the trial came to its end: what was stopped on its way cannot win, however well it stood."""
+    return row["state"] == "complete" and row["score"] is not None
 
 
 def _kind(row: Mapping[str, Any]) -> str:
@@ -141,6 +151,8 @@ def _progress_section(rows: Sequence[Mapping[str, Any]], metric: str, mode: str)
     shown = [(i, row) for i, row in scored if row["state"] not in _UNSCORED]
     steps: list[tuple[float, float]] = []
     for i, row in shown:
+        if not _is_complete(row):
+            continue
         steps.append((i, better(float(row["score"]), steps[-1][1] if steps else float(row["score"]))))
     if steps:
         steps.append((len(rows), steps[-1][1]))
@@ -216,6 +228,7 @@ def _trials_table(
     rows: Sequence[Mapping[str, Any]], parameters: Sequence[str], metric: str, best: Mapping[str, Any] | None
 ) -> str:
     body: list[list[Cell | str | float]] = []
+    reasons = any(row.get("error") for row in rows)
     for row in rows:
         mark = " ★" if best is not None and row["trial_id"] == best["trial_id"] else ""
         kind, said = _STATES.get(str(row["state"]), ("", str(row["state"])))
@@ -228,8 +241,10 @@ def _trials_table(
                 text(duration(float(row["seconds"] or 0))) if row["seconds"] else "–", row["seconds"] or 0.0, "number"
             ),
         ]
-        body.append(line + [_value_cell(row.get(column)) for column in parameters])
+        line += [_value_cell(row.get(column)) for column in parameters]
+        body.append([*line, str(row.get("error") or "")] if reasons else line)
     head = ["trial", "state", metric, "epochs", "time", *(column.removeprefix(_PREFIX) for column in parameters)]
+    head += ["why it failed"] if reasons else []
     return table(f"All trials; ★ has the best {metric}", head, body, sortable=True)
 
 

@@ -21,6 +21,7 @@ _PROBES = 64
 def check_search(config: "TuneConfig") -> None:
     """Refuse variants, spaces and points that could hand a trial a setting that it cannot take."""
     _check_base(config)
+    _check_parts(config)
     _check_extraction(config)
     _check_space(config)
     _check_points(config)
@@ -31,7 +32,29 @@ def _check_base(config: "TuneConfig") -> None:
         _require_valid(config, {VARIANT: variant}, f"variants.{variant}")
 
 
-_EXTRACTION = ("inputs.clip", "inputs.spectrogram.form", "inputs.spectrogram.size")
+_LEAST_TRAINED = 0.1
+"""Share of the tracks that a split must leave to train on."""
+
+
+def _check_parts(config: "TuneConfig") -> None:
+    """Settings that each are in range, and together leave a trial next to nothing, or do other than they say."""
+    protocol = config.protocol
+    left = 1.0 - protocol.validation_fraction
+    left *= 1.0 - protocol.test_fraction if protocol.name == "paper" else 1.0
+    if protocol.name in ("paper", "random-cv", "artist-cv") and left < _LEAST_TRAINED:
+        raise ValueError(
+            f"protocol: test_fraction and validation_fraction leave {left:.0%} of the tracks to train on; lower them"
+        )
+    for run in config.runs():
+        shape, variants = run.inputs.picture_shape, run.training.augment.variants
+        if shape is not None and variants is not None and variants.columns is not None and variants.columns > shape[2]:
+            raise ValueError(
+                f"training.augment.variants.columns {variants.columns} exceeds the {shape[2]} columns of the picture;"
+                " write null for the whole clip"
+            )
+
+
+_EXTRACTION = ("inputs.clip", "inputs.spectrogram.form", "inputs.spectrogram.size", "inputs.features.tail")
 
 
 def _check_extraction(config: "TuneConfig") -> None:
@@ -43,20 +66,23 @@ def _check_extraction(config: "TuneConfig") -> None:
                 f"space.{name}: tracks are prepared once for a whole search, so {field} cannot be searched;"
                 " set it in base and run one search for each value"
             )
-    seen = {
-        (run.inputs.clip, run.inputs.spectrogram.form, run.inputs.spectrogram.size)
-        for run in config.runs()
-        if run.inputs.spectrogram is not None
+    inputs = [run.inputs for run in config.runs()]
+    extracted: dict[str, set[object]] = {
+        "inputs.clip": {given.clip for given in inputs},
+        "inputs.spectrogram.form": {given.spectrogram.form for given in inputs if given.spectrogram},
+        "inputs.spectrogram.size": {given.spectrogram.size for given in inputs if given.spectrogram},
+        "inputs.features.tail": {given.features.tail for given in inputs if given.features},
     }
-    if len(seen) > 1:
-        raise ValueError(
-            "variants: inputs.clip, inputs.spectrogram.form and inputs.spectrogram.size must be the same in all"
-            " variants of one search; run one search for each"
-        )
+    for field, values in extracted.items():
+        if len(values) > 1:
+            raise ValueError(
+                f"variants: {field} must be the same in all variants of one search, since tracks are prepared once;"
+                " set it in base and run one search for each value"
+            )
 
 
 def _check_space(config: "TuneConfig") -> None:
-    """Both bounds of each entry alone, then random combinations, so that no trial can be handed an invalid setting."""
+    """Values of each entry alone, then random combinations, so that no trial can be handed an invalid setting."""
     for name, domain in config.space.items():
         prefix = name.split("/", 1)[0] if "/" in name else None
         if prefix is not None and prefix not in config.variants:
@@ -67,7 +93,7 @@ def _check_space(config: "TuneConfig") -> None:
         for variant in variants:
             base = {VARIANT: variant} if variant else {}
             _require_field(config, base, name)
-            for value in domain.corners():
+            for value in domain.probes():
                 _require_valid(config, base | {name: value}, f"space.{name} = {value!r}")
     generator = random.Random(0)  # noqa: S311 - probes of the space, not secrets
     for _ in range(_PROBES if config.space else 0):
@@ -75,7 +101,7 @@ def _check_space(config: "TuneConfig") -> None:
         if config.variants:
             params[VARIANT] = generator.choice(list(config.variants))
         domains = config.parameters(params.get(VARIANT))
-        params |= {name: generator.choice(domain.corners()) for name, domain in domains.items()}
+        params |= {name: generator.choice(domain.probes()) for name, domain in domains.items()}
         _require_valid(config, params, f"space, combination {params}")
 
 
@@ -95,6 +121,9 @@ def _require_valid(config: "TuneConfig", params: dict[str, Any], place: str) -> 
         config.resolve(params)
     except ConfigError as error:
         reason = "; ".join(error.message.replace("run: ", "").splitlines())  # one problem of this file, one line
+        cause = error.__cause__
+        if isinstance(cause, ValidationError) and any(item["type"] == "int_from_float" for item in cause.errors()):
+            reason += "; the field takes whole numbers" + (": write int or logint" if place.startswith("space") else "")
         raise ValueError(f"{place}: {reason}") from error
     except ValidationError as error:
         raise ValueError(f"{place}: {error}") from error

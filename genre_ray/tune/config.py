@@ -6,7 +6,7 @@ Knows nothing about Ray or Optuna; refuses what they could not take before anyth
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -71,8 +71,8 @@ class SearchConfig(Config):
     @field_validator("time_budget")
     @classmethod
     def _readable(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(r"\d+(\.\d+)?[smh]", value):
-            raise ValueError("write a number and s, m or h, such as 30m")
+        if value is not None and not (re.fullmatch(r"\d+(\.\d+)?[smh]", value) and float(value[:-1])):
+            raise ValueError("write a number above 0 and s, m or h, such as 30m")
         return value
 
     @model_validator(mode="after")
@@ -100,20 +100,28 @@ class AshaConfig(Config):
 class ResourceConfig(Config):
     """What one trial takes."""
 
-    cpus: float = Field(1.0, gt=0)
+    cpus: float = Field(1.0, ge=0.01, le=1024)
     """CPU cores; torch uses as many threads."""
 
     gpus: float | Literal["auto"] = "auto"
-    """GPUs, fractions allowed; `auto`: a quarter where the cluster has any, else none."""
+    """GPUs, fractions of one allowed; `auto`: a quarter where the cluster has any, else none."""
 
     workers: int = Field(1, ge=1, le=64)
     """Data-parallel workers a trial (Ray Train), each with `cpus` and `gpus`."""
+
+    @field_validator("gpus", mode="before")
+    @classmethod
+    def _a_share_or_whole_ones(cls, value: Any) -> Any:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if value != "auto" and not (number and (0 <= value <= 1 or (1 < value <= 64 and value == int(value)))):
+            raise ValueError("write auto, a share of one GPU such as 0.25, or how many: 0, 1, 2, ... 64")
+        return value
 
 
 class RefitConfig(Config):
     """The final fit, on train + validation with the epochs fixed, scored once on the test part."""
 
-    seeds: tuple[int, ...] = Field((42,), min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0, le=2**32 - 1)], ...] = (42,)
     """One fit a seed; several become one checkpoint whose probabilities are averaged."""
 
     most_wrong: float | None = Field(0.1, gt=0.0, lt=1.0)
@@ -128,6 +136,15 @@ class RefitConfig(Config):
 
     half_precision: bool = False
     """The checkpoint stores matrices as float16: half the size, and scored as it is stored."""
+
+    @field_validator("seeds")
+    @classmethod
+    def _different(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not value:
+            raise ValueError("name one seed at least")
+        if len(set(value)) < len(value):
+            raise ValueError("a seed is given twice: its two fits would be one and the same")
+        return value
 
 
 class TuneConfig(Config):
@@ -171,6 +188,13 @@ class TuneConfig(Config):
 
     refit: RefitConfig = RefitConfig()
     """The final fit."""
+
+    @field_validator("data")
+    @classmethod
+    def _whole_scheme(cls, value: str | None) -> str | None:
+        if value is not None and re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/(?!/)", value):
+            raise ValueError(f"a URI has two slashes: {value.replace(':/', '://', 1)}")
+        return value
 
     @model_validator(mode="after")
     def _space_fits_the_fields(self) -> Self:

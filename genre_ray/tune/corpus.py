@@ -4,7 +4,6 @@ Knows nothing about trials.
 """
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +18,10 @@ from genre_ray.data.synthesis import compose
 from genre_ray.errors import RunError
 from genre_ray.tune.config import TuneConfig
 from genre_ray.tune.folds import Part, search_parts
+from genre_ray.tune.mirror import local_cache
 
-_SPLIT = "split.json"
+SPLIT = "split.json"
+"""Which track is in which part; where it is, a search has begun."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,8 @@ def open_corpus(config: TuneConfig, data: str | None, folder: Path, cache: str |
     inputs = config.preparation()
     need = [name for name, part in (("spectrogram", inputs.spectrogram), ("features", inputs.features)) if part]
     catalog = open_catalog(data, need=need)  # type: ignore[arg-type]
+    if not (folder / SPLIT).exists():  # tracks that cannot be divided are refused before they are prepared
+        search_parts(config, catalog, make_splits(catalog, config.protocol)[0])
     prepared = prepare(catalog, inputs, cache=cache)
     catalog = prepared.catalog
     print(catalog.summary(), file=stream)
@@ -57,7 +60,7 @@ def open_corpus(config: TuneConfig, data: str | None, folder: Path, cache: str |
 
 def _embedded_corpus(config: TuneConfig, stream: TextIO) -> Path:
     corpus = config.corpus
-    root = Path(os.environ.get("GENRE_RAY_CACHE", Path.home() / ".cache" / "genre_ray")) / "corpora"
+    root = local_cache() / "corpora"
     name = f"embedded-{corpus.tracks_per_genre}x{corpus.duration_s:g}s-{corpus.seed}"
     print(
         f"no data named: composing the embedded corpus ({10 * corpus.tracks_per_genre} tracks)", file=stream, flush=True
@@ -73,7 +76,7 @@ def fixed_split(config: TuneConfig, catalog: Catalog, folder: Path) -> tuple[Spl
     A file that breaks later must not move tracks between the parts or the folds: what was held out from a saved model
     would then have been trained on.
     """
-    path = folder / _SPLIT
+    path = folder / SPLIT
     if path.exists():
         return _restored(json.loads(path.read_text(encoding="utf-8")), config, catalog, folder)
     split = make_splits(catalog, config.protocol)[0]

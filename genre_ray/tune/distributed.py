@@ -69,7 +69,7 @@ class TrainingWorker(RayTrainWorker):
             return read_state(Path(folder))
 
     def restore(self, state: State) -> list[FoldState]:
-        """Go on from `state`. RunError when it is damaged or of another network."""
+        """Go on from `state`. RunError when it is damaged or of another configuration."""
         assert self._trainers is not None
         with tempfile.TemporaryDirectory(prefix="genre-ray-") as folder:
             write_state(state, Path(folder))

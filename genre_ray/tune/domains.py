@@ -3,6 +3,7 @@
 Knows nothing about Ray, Optuna or the fields that are searched.
 """
 
+import math
 from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -11,6 +12,7 @@ from genre_ray.config import Config
 
 Scalar = bool | int | float | str | None
 
+_INSIDE = (math.sqrt(5) - 1) / 2  # how far within its bounds a domain is probed: at no whole number by chance
 _ELSEWHERE = {
     "grid_search": "use choice; the sampler tries each value",
     "grid": "use choice; the sampler tries each value",
@@ -37,11 +39,17 @@ class Uniform(Config):
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         _require_order("uniform", *self.bounds)
+        _require_step("uniform", *self.bounds, self.step)
         return self
 
     def corners(self) -> tuple[Scalar, ...]:
-        """The values at the edges, with which the rest of the configuration is checked."""
+        """The values at the edges."""
         return self.bounds
+
+    def probes(self) -> tuple[Scalar, ...]:
+        """Values at the edges and within, with which the rest of the configuration is checked."""
+        low, high = self.bounds
+        return (low, high, low + (self.step or _INSIDE * (high - low)))
 
 
 class LogUniform(Config):
@@ -61,6 +69,11 @@ class LogUniform(Config):
         """The values at the edges."""
         return self.bounds
 
+    def probes(self) -> tuple[Scalar, ...]:
+        """Values at the edges and within."""
+        low, high = self.bounds
+        return (low, high, low * (high / low) ** _INSIDE)
+
 
 class Int(Config):
     """An integer between two bounds, both included."""
@@ -74,11 +87,16 @@ class Int(Config):
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         _require_order("int", *self.bounds)
+        _require_step("int", *self.bounds, self.step)
         return self
 
     def corners(self) -> tuple[Scalar, ...]:
         """The values at the edges."""
         return self.bounds
+
+    def probes(self) -> tuple[Scalar, ...]:
+        """Values at the edges and within."""
+        return (*self.bounds, self.bounds[0] + self.step)
 
 
 class LogInt(Config):
@@ -98,6 +116,11 @@ class LogInt(Config):
         """The values at the edges."""
         return self.bounds
 
+    def probes(self) -> tuple[Scalar, ...]:
+        """Values at the edges and within."""
+        low, high = self.bounds
+        return (low, high, math.isqrt(low * high))
+
 
 class Choice(Config):
     """One of several scalars; the sampler sees no order between them."""
@@ -105,7 +128,23 @@ class Choice(Config):
     options: tuple[Scalar, ...] = Field(alias="choice", min_length=1)
     """The values. No lists or mappings (Optuna stores scalars): derive them from a scalar, or use variants."""
 
+    @model_validator(mode="after")
+    def _alike_and_different(self) -> Self:
+        if twice := [value for i, value in enumerate(self.options) if value in self.options[:i]]:
+            raise ValueError(f"choice offers {twice[0]!r} twice")
+        kinds = {_word(value) for value in self.options if value is not None}
+        if len(kinds) > 1:
+            raise ValueError(
+                f"choice mixes {' and '.join(sorted(kinds))}: {list(self.options)};"
+                " write values of one kind (PyYAML reads 1e-4 as text, 1.0e-4 as a number)"
+            )
+        return self
+
     def corners(self) -> tuple[Scalar, ...]:
+        """Every value."""
+        return self.options
+
+    def probes(self) -> tuple[Scalar, ...]:
         """Every value."""
         return self.options
 
@@ -133,12 +172,25 @@ def _parse(entry: Any) -> Any:
     named = [key for key in entry if key in _KINDS]
     if len(named) != 1:
         raise ValueError(f"name exactly one of {', '.join(_KINDS)}, not {sorted(map(str, entry))}")
-    return _KINDS[named[0]].model_validate(entry)
+    kind = _KINDS[named[0]]
+    known = [field.alias or name for name, field in kind.model_fields.items()]
+    if more := [key for key in entry if key not in known]:
+        raise ValueError(f"{more[0]} does not go with {named[0]}; known keys there: {', '.join(known)}")
+    return kind.model_validate(entry)
 
 
 def _require_order(name: str, low: float, high: float) -> None:
     if not low < high:
         raise ValueError(f"{name} needs its lower bound below its upper bound, not [{low}, {high}]")
+
+
+def _require_step(name: str, low: float, high: float, step: float | None) -> None:
+    if step is not None and step > high - low:
+        raise ValueError(f"a step of {step} leads out of {name}: [{low}, {high}], so that only {low} would be tried")
+
+
+def _word(value: Scalar) -> str:
+    return "switches" if isinstance(value, bool) else "text" if isinstance(value, str) else "numbers"
 
 
 Domain = Annotated[Uniform | LogUniform | Int | LogInt | Choice, BeforeValidator(_parse)]

@@ -6,9 +6,10 @@ Knows nothing about how trials are scheduled.
 import dataclasses
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import optuna
 
@@ -26,30 +27,45 @@ from genre_ray.tune.corpus import Corpus
 from genre_ray.tune.fits import fit_all
 from genre_ray.tune.mirror import TRIALS
 from genre_ray.tune.outcome import BEST, Entry, Outcome
-from genre_ray.tune.winners import Blend, Winner, blends, data_record, targets_of
+from genre_ray.tune.winners import Blend, Winner, blends, data_record, save_best_so_far, targets_of
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _REFIT = "refit"
+_CUT_OFF = {"running": "cut off"}
 
 
 def finish(config: TuneConfig, corpus: Corpus, folder: Path, stream: TextIO = sys.stderr) -> Outcome:
     """Fit, score and write everything that a finished search leaves; what is already there is not fitted again.
 
-    RunError when no trial came to its end.
+    RunError when no trial came to its end; the weights of the best so far are in `best/` then, where any are saved.
     """
     study = records.open_study(folder, config)
     trials = records.table(study)
     trials.to_csv(folder / "trials.csv", index=False)
     found = blends(config, corpus, study, folder)
     if not found:
-        raise RunError(
-            "no trial came to its end",
-            found=", ".join(f"{n} {state}" for state, n in trials["state"].value_counts().items()) or "no trial",
-            remedy=f"look into {folder / TRIALS}/*/error.txt, then go on with --resume and a larger --trials",
-        )
+        raise _nothing_ended(config, corpus, folder, study, trials)
     _refit(config, found, corpus, folder, stream)
     entries = [_entry(config, corpus, folder, blend, best=blend is found[0]) for blend in found]
     _write_reports(config, corpus.catalog, folder, study, entries)
     return Outcome(folder, tuple(entries))
+
+
+def _nothing_ended(
+    config: TuneConfig, corpus: Corpus, folder: Path, study: optuna.Study, trials: "pd.DataFrame"
+) -> RunError:
+    best = save_best_so_far(config, corpus, study, folder)
+    states = Counter(str(state) for state in trials.get("state", ()))
+    longer = f"go on with --resume and a longer --time-budget than {config.search.time_budget}"
+    failed = f"look into {folder / TRIALS}/*/error.txt, then go on with --resume and a larger --trials"
+    return RunError(
+        "no trial came to its end",
+        found=(", ".join(f"{n} {_CUT_OFF.get(state, state)}" for state, n in states.items()) or "no trial")
+        + (f"; the weights of the best so far are in {best}" if best else ""),
+        remedy=failed if "failed" in states or config.search.time_budget is None else longer,
+    )
 
 
 def _refit(config: TuneConfig, found: Sequence[Blend], corpus: Corpus, folder: Path, stream: TextIO) -> None:
@@ -205,7 +221,7 @@ def _write_reports(
             title=f"{config.name}: {entry.name}",
             runs=_shown(entry),
             data={"corpus": Path(catalog.root).name, "kind": catalog.kind, "tracks": len(catalog.tracks)},
-            faults=catalog.faults,
+            faults=catalog.with_faults(corpus.split.faults(catalog)).faults,
             notes=_notes(entry),
             config={"run": entry.run.model_dump(mode="json"), "search": plain},
         )

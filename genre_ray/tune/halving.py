@@ -59,6 +59,17 @@ class VariantHalving(FIFOScheduler):
         return self.of(trial.config["params"])
 
 
+def remark(config: TuneConfig) -> str | None:
+    """What to know of halving that is on and stops nothing; None when it can, or nothing takes more than an epoch."""
+    longest = config.longest_training()
+    if config.asha is None or longest == 1 or config.asha.grace_epochs < longest:
+        return None
+    return (
+        f"asha.grace_epochs {config.asha.grace_epochs} is not below the longest training of {longest} epochs: "
+        "no trial is stopped early"
+    )
+
+
 def make_scheduler(config: TuneConfig, study: optuna.Study) -> VariantHalving | None:
     """Halving that remembers the trials of before an interruption, fed from the study; None when it is off."""
     if config.asha is None:

@@ -1,7 +1,7 @@
 """The folder of results where every machine reaches it: a working copy here, kept equal to a URI such as s3://.
 
 Optuna's journal needs a real file system, object storage is none, so the driver works on a local copy and uploads it
-when a trial ends. States of trials go the other way: workers write them to the URI, the driver fetches them.
+when a trial starts or ends. States of trials go the other way: workers write them to the URI, the driver fetches them.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from ray.tune.experiment import Trial
 
 from genre_ray.errors import RunError
 from genre_ray.events import say
-from genre_ray.source import is_uri
+from genre_ray.source import is_uri, local_path
 from genre_ray.tune.study import JOURNAL
 
 TRIALS = "trials"
@@ -51,8 +51,7 @@ class Mirror:
         if not is_uri(str(output)):
             return cls(Path(output), None)
         uri = str(output).rstrip("/")
-        cache = Path(os.environ.get("GENRE_RAY_CACHE", Path.home() / ".cache" / "genre_ray"))
-        return cls(cache / "runs" / hashlib.sha256(uri.encode()).hexdigest()[:16], uri)
+        return cls(local_cache() / "runs" / hashlib.sha256(uri.encode()).hexdigest()[:16], uri)
 
     def pull(self) -> None:
         """Bring the searches at the URI here, without the states of trials. RunError when it cannot be reached.
@@ -95,15 +94,20 @@ class Mirror:
             _download(f"{self.uri}/{folder.name}/{TRIALS}", folder / TRIALS)
 
 
-class PushWhenTrialsEnd(Callback):
-    """Uploads the study whenever a trial ends, so that a lost driver costs the trials in hand at most.
+class PushTrials(Callback):
+    """Uploads the study whenever a trial starts or ends, so that a lost driver costs no finished trial, and no number
+    is given twice: under it lie states.
 
-    While the storage is away the search goes on; what was not uploaded then is when the next trial ends.
+    While the storage is away the search goes on; what was not uploaded then is with the next trial.
     """
 
     def __init__(self, mirror: Mirror, folder: Path, stream: TextIO) -> None:
         self._mirror, self._folder, self._stream = mirror, folder, stream
         self._away = False
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """A trial begins, and will soon write states under its number."""
+        self._push()
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial ended by itself or was stopped."""
@@ -127,6 +131,12 @@ class PushWhenTrialsEnd(Callback):
 
     def _say(self, what: str) -> None:
         say(self._stream, f"{self._mirror.uri} {what}", level="warning", event="storage")
+
+
+def local_cache() -> Path:
+    """The user's cache folder on this machine: GENRE_RAY_CACHE, or where that is unset or a URI the usual place."""
+    given = os.environ.get("GENRE_RAY_CACHE")
+    return (local_path(given) if given else None) or Path.home() / ".cache" / "genre_ray"
 
 
 def fetched(place: str) -> Path:

@@ -6,9 +6,10 @@ Knows nothing about the command line.
 import errno
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 from uuid import uuid4
@@ -19,14 +20,15 @@ import yaml
 from ray.tune.error import TuneError
 
 from genre_ray.connection import check_address, connect
-from genre_ray.errors import RunError
+from genre_ray.errors import CatalogError, ConfigError, RunError, SplitError
+from genre_ray.events import say
 from genre_ray.tune import study as records
 from genre_ray.tune.allotment import bundles, request
 from genre_ray.tune.config import TuneConfig, load
-from genre_ray.tune.corpus import Corpus, open_corpus
+from genre_ray.tune.corpus import SPLIT, Corpus, open_corpus
 from genre_ray.tune.final import finish
-from genre_ray.tune.halving import make_scheduler
-from genre_ray.tune.mirror import TRIALS, Mirror, PushWhenTrialsEnd, patiently
+from genre_ray.tune.halving import make_scheduler, remark
+from genre_ray.tune.mirror import TRIALS, Mirror, PushTrials, patiently
 from genre_ray.tune.outcome import Outcome
 from genre_ray.tune.progress import SearchProgress
 from genre_ray.tune.searcher import StudySearcher
@@ -60,12 +62,17 @@ def search(
     check_address(address)
     mirror = Mirror.of(output)
     mirror.pull()
-    folder = claim(mirror.root, config, resume=resume, or_start=or_start)
-    config = same_search(folder, config)
-    with records.owned(folder), _storage_errors(folder), connect(address):
+    with (
+        claimed(mirror.root, config, resume=resume, or_start=or_start) as folder,
+        records.owned(folder),
+        _storage_errors(folder),
+        connect(address),
+    ):
         _write_config(folder, config)
         corpus = open_corpus(config, data or config.data, folder, cache, stream)
         print(f"protocol {corpus.split.describe()}", file=stream, flush=True)
+        if told := remark(config):
+            say(stream, told, level="warning")
         mirror.push(folder)
         try:
             _run_trials(config, corpus, folder, mirror, stream)
@@ -73,6 +80,10 @@ def search(
             outcome = finish(config, corpus, folder, stream)
             patiently(lambda: mirror.push(folder))
             return outcome
+        except RunError:
+            with suppress(RunError):  # what is told is why the search ended
+                mirror.push(folder)
+            raise
         except KeyboardInterrupt:
             mirror.pull_trials(folder)
             study = records.open_study(folder, config)
@@ -81,6 +92,23 @@ def search(
             mirror.push(folder)
             print(f"\nstopped; {where}; go on with --resume", file=stream, flush=True)
             raise
+
+
+@contextmanager
+def claimed(output: Path, config: TuneConfig, *, resume: bool, or_start: bool = False) -> Iterator[Path]:
+    """The folder of `claim`; a new one is given back when data or settings turn out to be wrong before it has begun.
+
+    RunError where an old one is of another configuration.
+    """
+    before = set(output.glob("*"))
+    folder = claim(output, config, resume=resume, or_start=or_start)
+    same_search(folder, config)
+    try:
+        yield folder
+    except (CatalogError, ConfigError, SplitError):
+        if folder not in before and not (folder / SPLIT).exists():
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def claim(output: Path, config: TuneConfig, *, resume: bool, or_start: bool = False) -> Path:
@@ -150,8 +178,8 @@ def _number(folder: Path, name: str) -> int:
     return int(tail) if tail.isdecimal() else 0
 
 
-def same_search(folder: Path, config: TuneConfig) -> TuneConfig:
-    """The given file when it differs from the stored one in budget and resources only; RunError otherwise."""
+def same_search(folder: Path, config: TuneConfig) -> None:
+    """RunError when the given file differs from the stored one in more than budget and resources."""
     # Read as a file of this version, so that fields which have come since, at their defaults, are no difference.
     stored, given = _plain(load(folder / _CONFIG)), _plain(config)
     free = {"search", "resources", "streaming", "refit", "data"}
@@ -165,7 +193,6 @@ def same_search(folder: Path, config: TuneConfig) -> TuneConfig:
             expected="the same file; the budget and pace of search, resources, streaming and refit may change",
             remedy=f"resume with --config {folder / _CONFIG}, or leave --resume out to start a new search",
         )
-    return config
 
 
 def _plain(config: TuneConfig) -> dict[str, Any]:
@@ -212,7 +239,7 @@ def _run_trials(config: TuneConfig, corpus: Corpus, folder: Path, mirror: Mirror
             storage_path=mirror.storage(folder),
             failure_config=ray.tune.FailureConfig(max_failures=config.search.retries),
             checkpoint_config=ray.tune.CheckpointConfig(num_to_keep=1, checkpoint_at_end=True),
-            callbacks=[progress, PushWhenTrialsEnd(mirror, folder, stream)],
+            callbacks=[progress, PushTrials(mirror, folder, stream)],
             verbose=0,
         ),
     )

@@ -48,13 +48,17 @@ class StudySearcher(Searcher):
         return {"number": trial.number, "folder": folder, "params": params, "resumes": self._origins(trial)}
 
     def _origins(self, trial: optuna.Trial) -> list[str]:
-        """Folders of the trials that this one continues, the latest first: a search may be killed several times."""
+        """Folders of the trials that this one continues, the latest first: a search may be killed several times.
+
+        Left out are those that were killed before all their parameters were drawn: whatever lies there is not theirs.
+        """
         folders = []
         number = trial.user_attrs.get(records.RESUMES)
         by_number = {t.number: t for t in self._study.trials} if number is not None else {}
         while number is not None:
             earlier = by_number[number]
-            folders.append(str(earlier.user_attrs.get(records.FOLDER)))
+            if earlier.params == trial.params and records.FOLDER in earlier.user_attrs:
+                folders.append(str(earlier.user_attrs[records.FOLDER]))
             number = earlier.user_attrs.get(records.RESUMES)
         return folders
 

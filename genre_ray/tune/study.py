@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 JOURNAL = "study.journal"
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+_WORDS = {TrialState.FAIL: "failed"}  # others are called as Optuna calls them
 
 # Names of the attributes that a trial carries in the study.
 RESUMES = "resumes"
@@ -97,13 +98,15 @@ def recover(study: optuna.Study) -> list[FrozenTrial]:
     """Put trials that were running when the driver died back into the queue; returns them.
 
     The new entry has the same parameters and names the old one, from whose last saved epoch it goes on; the old one is
-    closed as failed and no longer counted. In this order, so that a second kill between the two loses nothing.
+    closed as failed and no longer counted. In this order, so that a second kill between the two loses nothing. A trial
+    that was killed before all its parameters were drawn keeps those that it was queued with.
     """
     lost = [trial for trial in study.trials if trial.state == TrialState.RUNNING]
     queued = superseded(study)
     for trial in lost:
         if trial.number not in queued:
-            study.enqueue_trial(trial.params, user_attrs={RESUMES: trial.number})
+            known = trial.system_attrs.get("fixed_params", {}) | trial.params
+            study.enqueue_trial(known, user_attrs={RESUMES: trial.number})
         study.tell(trial.number, state=TrialState.FAIL)
     return lost
 
@@ -149,7 +152,9 @@ def table(study: optuna.Study) -> pd.DataFrame:
         rows.append(
             {
                 "trial_id": trial.number,
-                "state": "diverged" if trial.user_attrs.get(DIVERGED) else trial.state.name.lower(),
+                "state": "diverged"
+                if trial.user_attrs.get(DIVERGED)
+                else _WORDS.get(trial.state, trial.state.name.lower()),
                 "score": score,
                 "epochs": last or 0,
                 "seconds": trial.duration.total_seconds() if trial.duration else None,

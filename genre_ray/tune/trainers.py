@@ -40,7 +40,7 @@ class Trainers(Protocol):
         """The state of every fold, each in a folder of its own."""
 
     def load(self, directory: Path) -> list[FoldState]:
-        """Go on where `save` left off. RunError when the state is missing, damaged, or of another network."""
+        """Go on where `save` left off. RunError when the state is missing, damaged, or of another configuration."""
 
     def fitted(self) -> list[Fitted]:
         """The models as they stand."""

@@ -69,7 +69,12 @@ class Blend:
 
 
 def save_best_so_far(config: TuneConfig, corpus: Corpus, study: optuna.Study, folder: Path) -> Path | None:
-    """The best trial's own weights as `best/`, for a search that was stopped; None when no trial has saved any."""
+    """The best trial's own weights as `best/`, for a search that was stopped; None when no trial has saved any.
+
+    The `best/` of a search that was finished before it went on stays: it learnt from more tracks, and has its scores.
+    """
+    if _is_final(folder / BEST):
+        return folder / BEST
     direction = -1 if config.search.metric == "loss" else 1
     scored = [t for t in study.trials if t.intermediate_values and not t.user_attrs.get(records.DIVERGED)]
     scored.sort(key=lambda t: -direction * t.intermediate_values[max(t.intermediate_values)])
@@ -77,10 +82,18 @@ def save_best_so_far(config: TuneConfig, corpus: Corpus, study: optuna.Study, fo
     for trial in records.ranking(study)[:1] + scored:
         fitted = _trial_model(config.resolve(trial.params), corpus, folder, trial, 0, part)
         if fitted is not None:
-            notes = {"from": "interrupted search", "trial": trial.number, "fitted_on": "train"}
+            notes = {"from": "stopped search", "trial": trial.number, "fitted_on": "train"}
             checkpoint.save(folder / BEST, [fitted], metrics={}, data=data_record(corpus, part[0]), notes=notes)
             return folder / BEST
     return None
+
+
+def _is_final(place: Path) -> bool:
+    try:
+        notes = checkpoint.open_checkpoint(place).manifest.get("notes", {})
+    except GenreRayError:
+        return False
+    return bool(notes.get("fitted_on") == "train + validation")
 
 
 def blends(config: TuneConfig, corpus: Corpus, study: optuna.Study, folder: Path) -> list[Blend]:

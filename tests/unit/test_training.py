@@ -11,6 +11,7 @@ from genre_ray.batches import even_batches, shard_rows
 from genre_ray.config import RunConfig, parse
 from genre_ray.errors import ConfigError, DivergedError, RunError
 from genre_ray.preprocessing import Preprocessor
+from genre_ray.trainer_state import read_state, write_state
 from genre_ray.training import Trainer, fit
 
 
@@ -125,11 +126,28 @@ def test_a_damaged_or_missing_saved_fit_is_refused(tiny_run, parts, labels, tmp_
             trainer.load(tmp_path)
 
 
-def test_a_saved_fit_of_another_network_is_refused(tiny_run, parts, labels, tmp_path):
+def test_a_saved_fit_of_another_configuration_is_refused(tiny_run, parts, labels, tmp_path):
     make(tiny_run, parts, labels).save(tmp_path)
-    other = tiny_run.model_copy(update={"model": tiny_run.model.model_copy(update={"hidden": 32})})
-    with pytest.raises(RunError, match="another network"):
-        make(other, parts, labels).load(tmp_path)
+    network = tiny_run.model_copy(update={"model": tiny_run.model.model_copy(update={"hidden": 32})})
+    with pytest.raises(RunError, match=r"another configuration.*differences in model"):
+        make(network, parts, labels).load(tmp_path)
+    with pytest.raises(RunError, match=r"another configuration.*differences in training"):
+        make(changed(tiny_run, learning_rate=0.02), parts, labels).load(tmp_path)
+
+
+def test_a_fit_saved_by_an_earlier_version_names_its_network_alone_and_goes_on(tiny_run, parts, labels, tmp_path):
+    made = make(tiny_run, parts, labels)
+    made.run_epoch()
+    made.save(tmp_path)
+    state = read_state(tmp_path / "trainer.pt", made.device)
+    del state["config"]
+    write_state(tmp_path / "trainer.pt", state | {"model_config": tiny_run.model.model_dump_json()})
+    again = make(changed(tiny_run, learning_rate=0.02), parts, labels)
+    again.load(tmp_path)
+    assert again.epoch == 1
+    network = tiny_run.model_copy(update={"model": tiny_run.model.model_copy(update={"hidden": 32})})
+    with pytest.raises(RunError, match=r"another configuration.*differences in model"):
+        make(network, parts, labels).load(tmp_path)
 
 
 def test_the_preprocessor_is_fitted_on_the_training_part_alone(parts, labels, fitted):

@@ -182,10 +182,12 @@ def test_ctrl_c_leaves_the_best_model_so_far(new_search: Callable[..., Any], cor
 
 
 def test_a_trial_that_raises_is_reported_and_the_search_goes_on(
-    new_search: Callable[..., Any], corpus: Path, cache: Path
+    new_search: Callable[..., Any], corpus: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Six halvings leave nothing of a window of 16 columns: a mistake that no single field shows.
-    broken = {"model": {"kind": "cnn", "width": 4, "stages": 6}, "training": {"augment": {"crop_columns": 16}}}
+    # An installation in which nothing but support vector machines is broken: a trial finds out, no check before it.
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['sklearn.svm'] = None\n", encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    broken = {"inputs": {"spectrogram": None}, "model": {"kind": "svm"}}
     changes = {
         "variants": {"flat": SEARCH["variants"]["flat"], "broken": broken},
         "points": [{"variant": "broken"}, *({"variant": "flat", "training.learning_rate": r} for r in (2e-3, 5e-3))],
@@ -195,9 +197,9 @@ def test_a_trial_that_raises_is_reported_and_the_search_goes_on(
     search = new_search(SEARCH | changes, corpus, cache)
     output = search.complete()
     trials = pd.read_csv(search.results / "trials.csv")
-    assert trials["state"].value_counts().to_dict() == {"complete": 2, "fail": 1}
+    assert trials["state"].value_counts().to_dict() == {"complete": 2, "failed": 1}
     assert "trial 0 failed" in output
-    reason = trials.loc[trials["state"] == "fail", "error"].item()
+    reason = trials.loc[trials["state"] == "failed", "error"].item()
     assert len(reason) > 10
     assert reason in output
     assert reason in (search.results / "trials" / "trial_00000" / "error.txt").read_text(encoding="utf-8")

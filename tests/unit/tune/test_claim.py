@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from genre_ray.errors import RunError
+from genre_ray.errors import CatalogError, GenreRayError, RunError
 from genre_ray.tune.command import default_config
 from genre_ray.tune.config import TuneConfig, load
-from genre_ray.tune.run import claim
+from genre_ray.tune.corpus import SPLIT
+from genre_ray.tune.run import claim, claimed
 
 
 @pytest.fixture
@@ -41,3 +42,31 @@ def test_a_claimed_folder_is_that_of_its_search_from_the_first_moment(tmp_path: 
     assert load(folder / "config.yaml") == config
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
     assert claim(tmp_path, config, resume=True, or_start=True) == folder
+
+
+def end(error: GenreRayError, output: Path, config: TuneConfig, *, begun: bool = False, resume: bool = False) -> None:
+    def search() -> None:
+        with claimed(output, config, resume=resume, or_start=True) as folder:
+            if begun:
+                (folder / SPLIT).touch()
+            raise error
+
+    with pytest.raises(type(error)):
+        search()
+
+
+def test_a_folder_is_given_back_when_its_data_cannot_be_opened(tmp_path: Path, config: TuneConfig) -> None:
+    end(CatalogError("there is no such folder"), tmp_path, config)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("begun", "error"), [(True, CatalogError("gone")), (False, RunError("the disk is full"))])
+def test_what_can_be_gone_on_with_is_kept(tmp_path: Path, config: TuneConfig, begun: bool, error: RunError) -> None:
+    end(error, tmp_path, config, begun=begun)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_a_misspelt_path_on_resume_costs_nothing(tmp_path: Path, config: TuneConfig) -> None:
+    folder = claim(tmp_path, config, resume=False)
+    end(CatalogError("there is no such folder"), tmp_path, config, resume=True)
+    assert folder.exists()

@@ -1,11 +1,16 @@
 """Search files: what is accepted, and that each mistake is refused with file, field, value and remedy."""
 
+import io
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
-from genre_ray.config import parse
+from genre_ray.config import InputConfig, parse
 from genre_ray.errors import ConfigError
+from genre_ray.preprocessing import extract
+from genre_ray.schema import Track
 from genre_ray.tune import command
 from genre_ray.tune.config import TuneConfig, load
 
@@ -50,11 +55,99 @@ def test_bounds_in_the_wrong_order_are_refused() -> None:
     refused("lower bound below its upper bound", space={"model.dropout": {"uniform": [0.5, 0.1]}})
 
 
+@pytest.mark.parametrize(
+    ("field", "domain"),
+    [("training.augment.shift_bins", {"uniform": [0, 4]}), ("training.epochs", {"loguniform": [10, 60]})],
+)
+def test_fractions_for_a_field_of_whole_numbers_are_refused(field: str, domain: dict[str, object]) -> None:
+    refused(rf"space\.{field} = .*whole numbers: write int or logint", space={field: domain})
+
+
+def test_whole_steps_serve_a_field_of_whole_numbers() -> None:
+    assert config(space={"training.augment.shift_bins": {"uniform": [0, 4], "step": 2}}).space
+
+
 def test_combinations_that_do_not_fit_together_are_refused() -> None:
     refused(
         "exceeds the 334 columns",
         space={"training.augment.crop_columns": {"choice": [None, 400]}},
     )
+    # Six halvings leave nothing of a window of 16 columns: a mistake that no single field shows.
+    small = {"training.augment.crop_columns": {"choice": [16, 128]}, "model.stages": {"int": [4, 6]}}
+    refused("6 stages halve a picture of 128 x 16 to nothing", base={"model": {"kind": "cnn"}}, space=small)
+
+
+def test_a_picture_is_as_wide_as_its_clip() -> None:
+    frames = {"clip": {"duration_s": 3.0}, "spectrogram": {"form": "frames"}, "descriptors": True}
+    sound = io.BytesIO()
+    soundfile.write(sound, 0.1 * np.sin(np.arange(66_150) / 8.0), 22_050, format="WAV")
+    inputs = parse(InputConfig, frames, origin="test")
+    (clip,) = extract(Track(id="a", audio=sound.getvalue()), inputs)
+    assert clip.spectrogram is not None
+    assert inputs.picture_shape == clip.spectrogram.shape
+    for name, augment in (
+        ("crop_columns", {"crop_columns": 300}),
+        ("variants.columns", {"variants": {"columns": 300}}),
+    ):
+        refused(f"{name} 300 exceeds the 130 columns", base={"inputs": frames, "training": {"augment": augment}})
+
+
+@pytest.mark.parametrize(
+    ("match", "parts"),
+    [
+        (r"refit\.seeds\.0: .*greater than or equal to 0", {"refit": {"seeds": [-1]}}),
+        (r"refit\.seeds\.1: .*less than or equal to 4294967295", {"refit": {"seeds": [1, 2**40]}}),
+        (r"refit\.seeds: a seed is given twice", {"refit": {"seeds": [42, 42]}}),
+        (r"refit\.seeds: name one seed", {"refit": {"seeds": []}}),
+        (r"resources\.gpus: write auto, a share", {"resources": {"gpus": -1}}),
+        (r"resources\.gpus: write auto, a share", {"resources": {"gpus": 1.5}}),
+        (r"resources\.gpus: write auto, .*'half'", {"resources": {"gpus": "half"}}),
+        (r"resources\.cpus: .*less than", {"resources": {"cpus": 1.0e9}}),
+        (r"search\.time_budget: write a number above 0", {"search": {"time_budget": "0s"}}),
+        (r"search: trials is a number, not true", {"search": {"trials": True}}),
+        (r"base\.training: epochs is a number, not false", {"base": {"training": {"epochs": False}}}),
+        (r"min_duration_s 40 exceeds duration_s 30", {"base": {"inputs": {"clip": {"min_duration_s": 40}}}}),
+        (r"leave 4% of the tracks to train on", {"protocol": {"name": "paper", "test_fraction": 0.95}}),
+        (r"data: .* two slashes: s3://bucket/x", {"data": "s3:/bucket/x"}),
+    ],
+)  # fmt: skip
+def test_values_that_no_trial_or_fit_could_use_are_refused(match: str, parts: dict[str, object]) -> None:
+    refused(match, **parts)
+
+
+@pytest.mark.parametrize("gpus", ["auto", 0, 0.25, 1, 2.0])
+def test_gpus_are_a_share_of_one_or_whole_ones(gpus: object) -> None:
+    assert config(resources={"gpus": gpus}).resources.gpus == gpus
+
+
+@pytest.mark.parametrize(
+    ("match", "domain"),
+    [
+        ("choice offers 8 twice", {"choice": [8, 8]}),
+        (r"mixes numbers and text: \[8, '12'\]", {"choice": [8, "12"]}),
+        ("step of 20 leads out of int", {"int": [8, 12], "step": 20}),
+        ("stepp does not go with int; known keys there: int, step", {"int": [8, 12], "stepp": 2}),
+    ],
+)
+def test_an_entry_of_the_space_makes_sense_by_itself(match: str, domain: dict[str, object]) -> None:
+    refused(match, space={"training.batch_size": domain})
+
+
+def test_a_misspelt_key_of_a_variant_is_refused_and_the_known_keys_are_named() -> None:
+    with pytest.raises(ConfigError, match=r"file\.yaml: variants\.a: training\.lerning_rate") as caught:
+        config(variants={"a": {"training": {"lerning_rate": 0.1}}})
+    assert "learning_rate" in (caught.value.remedy or "")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "remedy"),
+    [("epochs", "1e3", "write 1000"), ("epochs", "ten", None), ("learning_rate", "fast", None)],
+)
+def test_only_what_looks_like_a_number_is_said_to_be_read_as_text(field: str, value: str, remedy: str | None) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config(base={"training": {field: value}})
+    assert (caught.value.remedy or "").endswith(remedy or "")
+    assert (caught.value.remedy is None) == (remedy is None)
 
 
 def test_choices_are_scalars() -> None:
@@ -68,6 +161,18 @@ def test_what_is_extracted_from_tracks_cannot_be_searched() -> None:
         "b": {"inputs": {"spectrogram": {"form": "figure"}}},
     }
     refused("must be the same in all", variants=variants)
+
+
+FLAT = {"model": {"kind": "mlp"}, "inputs": {"spectrogram": None}}
+
+
+@pytest.mark.parametrize("inputs", [{"clip": {"duration_s": 10.0}}, {"features": {"tail": "kept"}}])
+def test_what_is_extracted_without_a_picture_is_the_same_in_all_variants(inputs: dict[str, object]) -> None:
+    refused("must be the same in all", base=FLAT, variants={"a": {"inputs": inputs}, "b": {}})
+
+
+def test_the_tail_of_features_cannot_be_searched() -> None:
+    refused("prepared once", base=FLAT, space={"inputs.features.tail": {"choice": ["dropped", "kept"]}})
 
 
 def test_points_lie_in_the_space() -> None:

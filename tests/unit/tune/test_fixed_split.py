@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from genre_ray.config import parse
+from genre_ray.config import MlpConfig, parse
 from genre_ray.data.catalog import Catalog
 from genre_ray.errors import RunError
 from genre_ray.schema import Track
@@ -71,4 +71,7 @@ def test_the_budget_may_change_on_resume(tmp_path: Path) -> None:
     folder = claim(tmp_path, config, resume=False)
     more = {"trials": 999, "time_budget": "9h", "concurrency": 1, "retries": 5, "save_every_s": 1.0}
     changed = config.model_copy(update={"search": config.search.model_copy(update=more)})
-    assert same_search(folder, changed) == changed
+    same_search(folder, changed)
+    other = changed.model_copy(update={"base": changed.base.model_copy(update={"model": MlpConfig()})})
+    with pytest.raises(RunError, match="differences in base"):
+        same_search(folder, other)

@@ -9,7 +9,7 @@ from ray.tune.schedulers import TrialScheduler
 from genre_ray.config import parse
 from genre_ray.tune import study as records
 from genre_ray.tune.config import TuneConfig
-from genre_ray.tune.halving import VariantHalving, make_scheduler
+from genre_ray.tune.halving import VariantHalving, make_scheduler, remark
 from genre_ray.tune.searcher import SCORE, StudySearcher
 
 
@@ -54,3 +54,9 @@ def test_scores_of_before_an_interruption_still_count(tmp_path: Path) -> None:
 
 def test_without_asha_there_is_no_scheduler(tmp_path: Path) -> None:
     assert make_scheduler(config(), records.open_study(tmp_path, config())) is None
+
+
+def test_a_grace_that_outlasts_every_training_is_remarked_on() -> None:
+    assert remark(config(grace_epochs=5)) is None
+    assert "20 is not below the longest training of 20 epochs" in str(remark(config(grace_epochs=20)))
+    assert remark(config()) is None, "halving is off"

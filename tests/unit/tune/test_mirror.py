@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from genre_ray.errors import RunError
-from genre_ray.tune.mirror import TRIALS, Mirror, PushWhenTrialsEnd, fetched, patiently
+from genre_ray.tune.mirror import TRIALS, Mirror, PushTrials, fetched, local_cache, patiently
 from genre_ray.tune.study import JOURNAL
 
 
@@ -88,7 +88,7 @@ def test_a_search_goes_on_while_its_storage_is_away_and_uploads_everything_later
     mirror: Mirror, tmp_path: Path
 ) -> None:
     folder, said = search_in(mirror, "one\n"), io.StringIO()
-    push = PushWhenTrialsEnd(mirror, folder, said)
+    push = PushTrials(mirror, folder, said)
     shutil.rmtree(tmp_path / "bucket")
     (tmp_path / "bucket").write_text("no folder any more", encoding="utf-8")
     for _ in range(3):
@@ -100,6 +100,28 @@ def test_a_search_goes_on_while_its_storage_is_away_and_uploads_everything_later
     away, back = said.getvalue().splitlines()
     assert "cannot be reached, the search goes on and uploads later: " in away
     assert "can be reached again" in back
+
+
+def test_the_number_of_a_trial_is_uploaded_before_its_first_state(mirror: Mirror, tmp_path: Path) -> None:
+    folder = search_in(mirror, "one\n")
+    PushTrials(mirror, folder, io.StringIO()).on_trial_start(0, [], None)  # type: ignore[arg-type]
+    assert (tmp_path / "bucket" / "hybrid" / JOURNAL).read_text(encoding="utf-8") == "one\n"
+
+
+@pytest.mark.parametrize("cache", ["s3://bucket/cache", ""])
+def test_a_shared_cache_makes_no_folder_of_its_name_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: str
+) -> None:
+    monkeypatch.setenv("GENRE_RAY_CACHE", cache)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert local_cache() == tmp_path / ".cache" / "genre_ray"
+    assert Mirror.of("s3://bucket/results").root.parent == local_cache() / "runs"
+
+
+def test_a_cache_on_this_machine_is_kept_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for cache in (str(tmp_path), tmp_path.as_uri()):
+        monkeypatch.setenv("GENRE_RAY_CACHE", cache)
+        assert local_cache() == tmp_path
 
 
 def test_patience_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:

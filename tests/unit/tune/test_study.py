@@ -96,6 +96,35 @@ def test_running_trials_of_a_killed_driver_go_on_as_new_ones_and_count_once(tmp_
     assert records.finished(third) == []
 
 
+def test_a_known_point_that_was_asked_for_but_never_suggested_is_not_lost(tmp_path: Path) -> None:
+    study = records.open_study(tmp_path, config())
+    records.enqueue_points(study, config())
+    study.ask()  # and killed here
+    again = records.open_study(tmp_path, config())
+    records.recover(again)
+    records.enqueue_points(again, config())
+    searcher = StudySearcher(again, config())
+    first, second = searcher.suggest("a"), searcher.suggest("b")
+    assert first["params"] == {"model.dropout": 0.25}
+    assert first["resumes"] == []
+    assert second["params"] != first["params"]
+    assert records.finished(again) == []
+
+
+def test_a_trial_killed_before_its_parameters_were_drawn_lends_its_folder_to_no_other(tmp_path: Path) -> None:
+    searcher = StudySearcher(records.open_study(tmp_path, config()), config())
+    first = searcher.suggest("a")
+    second = records.open_study(tmp_path, config())
+    records.recover(second)
+    second.ask().set_user_attr(records.FOLDER, "trial_00001")  # the second driver is killed here
+    third = records.open_study(tmp_path, config())
+    third.ask().set_user_attr(records.FOLDER, "trial_00002")  # and one more of the second driver's, with nothing drawn
+    records.recover(third)
+    searcher = StudySearcher(third, config())
+    assert searcher.suggest("b") == first | {"number": 3, "folder": "trial_00003", "resumes": [first["folder"]]}
+    assert searcher.suggest("c")["resumes"] == []
+
+
 def test_a_second_kill_between_queueing_and_closing_queues_once(tmp_path: Path) -> None:
     study = records.open_study(tmp_path, config())
     trial = study.ask()
