@@ -4,7 +4,7 @@ From `extract` on it is the way of the service, through the same Predictor. Know
 """
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -13,10 +13,12 @@ from typing import TextIO
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from ray._private import worker
 
 from genre_ray.artefact import read_directory, write_directory
 from genre_ray.checkpoint import open_checkpoint
 from genre_ray.data import execution
+from genre_ray.data.cache import EXTRACTION_VERSION
 from genre_ray.data.execution import Actors
 from genre_ray.data.inbox import Sources, tracks_of
 from genre_ray.data.shards import Process
@@ -27,6 +29,12 @@ from genre_ray.preprocessing import extract
 from genre_ray.schema import Track
 
 _CLIPS_AT_ONCE = 16
+
+_TRACKS_AN_ACTOR = 256
+"""So many that starting a machine and an actor, minutes and seconds, is worth it."""
+
+_MOST_UNASKED = 256
+"""Two of the shards that Ray Data is given at a time for each."""
 
 
 def predict_catalog(
@@ -47,10 +55,10 @@ def predict_catalog(
     Columns: `track`, `path`, `label` (the top genre), `score` (its probability), `unsure` (whether that is below
     `unsure_below`; None is the checkpoint's own threshold), `clips`, `p_<genre>` for each genre, `embedding` on
     request, and `error_kind` and `error` for a track that could not be used. `concurrency` is the
-    number of actors, each with one CPU and thread and its share of the GPUs; None is one for each CPU that is there
-    now, so name it where the cluster has yet to grow. An interrupted run goes on where it was, unless `resume` is off;
-    nothing is done where `out` is already the answer. The checkpoint travels to the workers: only this process must
-    see it. Errors as `open_checkpoint`, `tracks_of` and `tabulate`.
+    number of actors, each with one CPU and thread and its share of the GPUs, None as `actors_for` says. An interrupted
+    run goes on where it was, and of a finished `out` only the tracks are predicted that are new, have changed, or
+    failed in a way that may be gone now, unless `resume` is off. The checkpoint travels to the workers: only this
+    process must see it. Errors as `open_checkpoint`, `tracks_of` and `tabulate`.
     """
     tracks = tracks_of(sources)
     opened = open_checkpoint(checkpoint)
@@ -64,26 +72,46 @@ def predict_catalog(
     )
     facts = {
         "genre_ray.checkpoint": opened.version,
+        "genre_ray.extraction": str(EXTRACTION_VERSION),
         "genre_ray.labels": ",".join(opened.labels),
         "genre_ray.embedding": str(embedding),
         "genre_ray.unsure_below": str(threshold),
     }
-
-    def actors(shards: int) -> Actors:
-        count = min(concurrency or execution.cpus(), shards)
-        return Actors(count=count, num_gpus=0.0 if device == "cpu" else min(1.0, execution.gpus() / count))
-
     return tabulate(
         tracks,
         work,
         out,
         facts=facts,
         verb="predicting",
-        actors=actors,
+        actors=actors_for(len(tracks), concurrency, device),
         resume=resume,
         progress=progress,
         stream=stream,
     )
+
+
+def actors_for(tracks: int, concurrency: int | None, device: str) -> Callable[[int], Actors]:
+    """The actors for as much work at once as the function that is returned is told, once Ray is up.
+
+    The pool may be larger than the cluster: work begins with the first actor that finds room, and those that wait are
+    what an autoscaler sees. None is one for each CPU that is there now; on a cluster that was there before, which may
+    have an autoscaler and no machine yet, at least one for each 256 tracks, up to 256.
+    """
+
+    def actors(most: int) -> Actors:
+        cpus = execution.cpus()
+        grown = min(tracks // _TRACKS_AN_ACTOR, _MOST_UNASKED) if _may_grow() else 0
+        count = min(concurrency or max(cpus, grown), most)
+        # Those beyond the CPUs of now come with machines, and GPUs, of their own.
+        return Actors(count=count, num_gpus=0.0 if device == "cpu" else min(1.0, execution.gpus() / min(count, cpus)))
+
+    return actors
+
+
+def _may_grow() -> bool:
+    """Whether Ray was started by somebody else: what this process has started is this machine and stays it."""
+    node = worker._global_node
+    return node is not None and not node.is_head()
 
 
 @dataclass(frozen=True, kw_only=True)

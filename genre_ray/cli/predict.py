@@ -3,6 +3,7 @@
 import argparse
 import csv
 import json
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,6 +13,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 from genre_ray.cli.output import opened
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from genre_ray.schema import Prediction, Track
 
 NAME = "predict"
@@ -20,12 +24,12 @@ DESCRIPTION = """Predict the genres of audio files, or of GTZAN figures together
 cannot be read is named on the error output and passed over; exit status 1 tells that there were some. Answers whose
 top probability is below the threshold that the checkpoint has learnt are marked unsure.
 Without --checkpoint, the newest results/*/best is used, or the one that ships with the package.
-With --output FILE.parquet (a path or URI) any number of tracks is predicted in parallel with Ray, and an interrupted
-run goes on where it was."""
+With --output FILE.parquet (a path or URI) any number of tracks is predicted in parallel with Ray. An interrupted run
+goes on where it was, and of a finished table only what is new, has changed or may now be read is predicted."""
 EXAMPLES = """examples:
   genre-ray predict song.mp3
   genre-ray predict album/ --top 1 --format csv --output genres.csv
-  genre-ray predict s3://bucket/music --output s3://bucket/genres.parquet --embedding --address auto
+  genre-ray predict s3://bucket/music --output s3://bucket/genres.parquet --embedding --address auto --concurrency 64
   genre-ray predict long_mix.flac --clips --format jsonl            every clip with its start
   genre-ray predict blues00000.png --features features_30_sec.csv   a figure and its row
 """
@@ -40,10 +44,10 @@ def add_options(options: argparse.ArgumentParser) -> None:
     )
     options.add_argument("--checkpoint", help="checkpoint directory or URI; default, single: those that ship")
     options.add_argument(
-        "--unsure-below", type=float, metavar="P", help="answers of a lower top probability are unsure"
+        "--unsure-below", type=_probability, metavar="P", help="answers of a lower top probability are unsure"
     )
     options.add_argument("--features", type=Path, metavar="CSV", help="feature rows of the figures, by file name")
-    options.add_argument("--top", type=int, default=3, metavar="N", help="genres to show (default: 3)")
+    options.add_argument("--top", type=_count, default=3, metavar="N", help="genres to show (default: 3)")
     options.add_argument("--format", choices=("table", "csv", "jsonl"), default="table", help="default: table")
     options.add_argument("--clips", action="store_true", help="jsonl: the probabilities of every clip, too")
     options.add_argument(
@@ -51,7 +55,30 @@ def add_options(options: argparse.ArgumentParser) -> None:
     )
     options.add_argument("--embedding", action="store_true", help="*.parquet: the model's last hidden layer, too")
     options.add_argument("--address", help="*.parquet: Ray cluster; without it, this machine")
+    options.add_argument(
+        "--concurrency",
+        type=_count,
+        metavar="N",
+        help="*.parquet: actors, of one CPU each; a cluster may grow for them (default: by its CPUs and the tracks)",
+    )
+    options.add_argument("--again", action="store_true", help="*.parquet: take nothing from an earlier run")
     options.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+
+
+def _count(text: str) -> int:
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+    return int(text)
+
+
+def _probability(text: str) -> float:
+    try:
+        found = float(text)
+    except ValueError:
+        found = math.nan
+    if not 0.0 <= found <= 1.0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a probability, 0 to 1")
+    return found
 
 
 def run(options: argparse.Namespace) -> int:
@@ -95,6 +122,8 @@ def _to_parquet(tracks: list["Track"], checkpoint: str, options: argparse.Namesp
             embedding=options.embedding,
             device=options.device,
             unsure_below=options.unsure_below,
+            concurrency=options.concurrency,
+            resume=not options.again,
         )
     print(done.describe())
     return 1 if done.failed else 0
@@ -103,17 +132,18 @@ def _to_parquet(tracks: list["Track"], checkpoint: str, options: argparse.Namesp
 def tracks_of(paths: Sequence[str], features: Path | None) -> list["Track"]:
     """A track for each file, and for each in a folder or table, in order; figures with their rows.
 
-    CatalogError or ConfigError when a place holds nothing that can be predicted.
+    A figure whose row cannot be used is named on the error output and has none. CatalogError or ConfigError when a
+    place holds nothing that can be predicted.
     """
     from genre_ray.data import inbox
-    from genre_ray.data.drafts import FIGURE_SUFFIXES, track_id
+    from genre_ray.data.drafts import FIGURE_SUFFIXES
     from genre_ray.schema import Track
 
     rows = _rows(features) if features is not None else {}
     tracks: list[Track] = []
     for path in paths:
         if Path(path).suffix.lower() in FIGURE_SUFFIXES:
-            tracks.append(Track(id=path, figure=path, features=rows.get(track_id(Path(path).name))))
+            tracks.append(Track(id=path, figure=path, features=_features(path, rows)))
         else:
             found = inbox.tracks_of(path)
             alone = len(found) == 1 and found[0].audio is not None and not Path(path).is_dir()
@@ -121,14 +151,29 @@ def tracks_of(paths: Sequence[str], features: Path | None) -> list["Track"]:
     return tracks
 
 
-def _rows(path: Path) -> dict[str, Any]:
+def _rows(path: Path) -> dict[str, dict[str, object]]:
+    """The rows by track; of two for one the first, as the catalog has it."""
     from genre_ray.data.drafts import track_id
     from genre_ray.data.tables import read_table
-    from genre_ray.features import from_row
 
     table = read_table(path, str(path))
     table.require(("filename",))
-    return {track_id(str(row["filename"])): from_row(row, track=str(row["filename"])) for row in table.rows}
+    rows: dict[str, dict[str, object]] = {}
+    for row in table.rows:
+        rows.setdefault(track_id(str(row.get("filename") or "")), row)
+    return rows
+
+
+def _features(figure: str, rows: dict[str, dict[str, object]]) -> "NDArray[np.float64] | None":
+    from genre_ray.data.drafts import feature_row, track_id
+
+    row = rows.get(track_id(Path(figure).name))
+    if row is None:
+        return None
+    values, wrong = feature_row(row)
+    if values is None:
+        print(f"{figure}: its feature row is left out: {wrong}", file=sys.stderr)
+    return values
 
 
 class _Writer:

@@ -32,7 +32,7 @@ from genre_ray.serve.local import audio_members, card_of, in_place
 from genre_ray.serve.problems import Problem, Refusal, problem_of
 from genre_ray.serve.protocol import Inquiry
 from genre_ray.serve.settings import ServeArgs, UserConfig, find_checkpoint
-from genre_ray.serve.telemetry import RayTelemetry
+from genre_ray.serve.telemetry import BatchSizes, RayTelemetry
 from genre_ray.serve.tokens import require_token_beyond_loopback, tokens_from_environment
 from genre_ray.serve.tracing import Application as Asgi
 from genre_ray.serve.tracing import traced
@@ -147,7 +147,8 @@ class Figures(_Replica):
         self._hearing: asyncio.Task[None] | None = None
         batching = args.batching
         on_gpu = self._engine.predictor.device.type == "cuda"
-        self._together = in_place(self._engine)
+        self._batch_sizes = BatchSizes()
+        self._together = in_place(self._engine, self._batch_sizes.add)
         self._on_processor = not (batching.when == "always" or (batching.when == "gpu" and on_gpu))
         self._forward.set_max_batch_size(batching.max_batch_size)  # type: ignore[attr-defined]
         self._forward.set_batch_wait_timeout_s(batching.wait_s)  # type: ignore[attr-defined]
@@ -224,6 +225,7 @@ class Figures(_Replica):
     @serve.batch(max_batch_size=32, batch_wait_timeout_s=0.004)
     async def _forward(self, items: list[tuple[str, list[Clip]]]) -> list[tuple[Prediction, str] | Exception]:
         """One forward pass for many requests; an item that fails is its error, or the whole batch would fail."""
+        self._batch_sizes.add(len(items))
         return await asyncio.to_thread(self._engine.forward_many, items)
 
     async def Predict(self, request: Any, grpc_context: Any) -> Any:

@@ -3,6 +3,7 @@
 What tests, benchmarks and a plain ASGI server use; under Serve, recordings have their own deployment.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from genre_ray.serve.admission import Together
@@ -43,9 +44,14 @@ class LocalBackend:
         return audio_members(self.engine.answer(inquiry.track, inquiry.options), self.engine)
 
 
-def in_place(engine: Engine) -> Together[Inquiry, Answered]:
-    """Figures answered in the event loop, those that wait several at once."""
-    return Together(engine.answer_many, most=TOGETHER, longest_s=_LONGEST_S)
+def in_place(engine: Engine, told: Callable[[int], None] = lambda size: None) -> Together[Inquiry, Answered]:
+    """Figures answered in the event loop, those that wait several at once; `told` is told how many."""
+
+    def answer(inquiries: Sequence[Inquiry]) -> list[Answered | Exception]:
+        told(len(inquiries))
+        return engine.answer_many(inquiries)
+
+    return Together(answer, most=TOGETHER, longest_s=_LONGEST_S)
 
 
 def audio_members(answered: Answered, engine: Engine) -> dict[str, Any]:

@@ -12,8 +12,23 @@ from genre_ray.serve.engine import Answered, Engine
 from genre_ray.serve.exchange import Request, Response
 
 _SECONDS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0]
+_SIZES = [float(2**power) for power in range(11)]
 _DRIFT_EVERY = 64
 _FLUSH_S = 1.0
+
+
+class BatchSizes:
+    """How many figures are answered together, in place on a processor or gathered for a GPU.
+
+    Ray's own `ray_serve_actual_batch_size` knows of those that `serve.batch` gathers alone.
+    """
+
+    def __init__(self) -> None:
+        self._sizes = Histogram("genre_ray_batch_size", "Figures answered together", boundaries=_SIZES)
+
+    def add(self, size: int) -> None:
+        """So many are answered in one forward pass."""
+        self._sizes.observe(size)
 
 
 class RayTelemetry:

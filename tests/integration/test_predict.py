@@ -10,9 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from genre_ray import checkpoint as checkpoints
+from genre_ray import predict
 from genre_ray.clips import ClipTable
 from genre_ray.config import RunConfig, parse
 from genre_ray.data import execution
+from genre_ray.data.cache import EXTRACTION_VERSION
 from genre_ray.data.catalog import open_catalog
 from genre_ray.data.inbox import tracks_of
 from genre_ray.errors import CheckpointNotFoundError, ConfigError
@@ -139,6 +141,32 @@ def test_a_finished_table_is_left_alone_until_the_checkpoint_changes(
     other = train(figures, tmp_path / "other", seed=2)
     assert predict_catalog(figures, other, out, concurrency=1, progress=False).reused == 0
     assert pq.read_metadata(out).metadata[b"genre_ray.checkpoint"].decode() == checkpoints.version_of(other)
+
+
+def test_one_more_track_is_predicted_alone_and_the_rest_is_taken_from_the_table(
+    figures: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    root, out, anew = (
+        Path(shutil.copytree(figures, tmp_path / "corpus")),
+        tmp_path / "p.parquet",
+        tmp_path / "n.parquet",
+    )
+    predict_catalog(root, checkpoint, out, embedding=True, progress=False)
+    folder = root / "images_original" / "pop"
+    shutil.copy(folder / "pop00004.png", folder / "pop00010.png")
+    result = predict_catalog(root, checkpoint, out, embedding=True, progress=False)
+    assert (result.tracks, result.reused) == (41, 40)
+    predict_catalog(root, checkpoint, anew, embedding=True, progress=False)
+    assert pq.read_table(out).equals(pq.read_table(anew))
+    assert predict_catalog(root, checkpoint, out, embedding=True, resume=False, progress=False).reused == 0
+
+
+def test_what_was_extracted_otherwise_is_not_taken(
+    whole: Path, figures: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = Path(shutil.copy(whole, tmp_path / "p.parquet"))
+    monkeypatch.setattr(predict, "EXTRACTION_VERSION", EXTRACTION_VERSION + 1)
+    assert predict_catalog(figures, checkpoint, out, embedding=True, progress=False).reused == 0
 
 
 def test_what_cannot_work_is_refused_before_anything_starts(figures: Path, checkpoint: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The console command: help that teaches, errors that name their remedy, answers in the formats asked for."""
 
 import argparse
+import contextlib
 import json
 import re
 import subprocess
@@ -261,10 +262,11 @@ def test_predict_writes_a_table_csv_and_json_of_the_same_probabilities(
 
 
 def test_predict_marks_answers_below_the_threshold_that_is_asked_for(
-    capsys: pytest.CaptureFixture[str], sound: Path, trained: Path
+    capsys: pytest.CaptureFixture[str], corpus: Path, trained: Path
 ) -> None:
-    for threshold, unsure in ((0.0, False), (1.1, True)):
-        asked = ("predict", sound, "--checkpoint", trained, "--unsure-below", threshold)
+    for threshold, unsure in ((0.0, False), (1.0, True)):
+        figure = ("dub00002.png", "--features", corpus / "features_30_sec.csv")
+        asked = ("predict", *figure, "--checkpoint", trained, "--unsure-below", threshold)
         _, table, _ = call(capsys, *asked)
         _, rows, _ = call(capsys, *asked, "--format", "csv")
         _, lines, _ = call(capsys, *asked, "--format", "jsonl")
@@ -290,12 +292,77 @@ def test_a_figure_gets_the_row_of_its_name(corpus: Path) -> None:
     track = predict.tracks_of(["dub00002.png"], None)[0]
     assert (track.figure, track.features) == ("dub00002.png", None)
     rows = corpus / "features_30_sec.csv"
-    whole = rows.read_text(encoding="utf-8").splitlines()
-    rows_without_gap = corpus / "rows.csv"
-    rows_without_gap.write_text("\n".join(line for line in whole if "dub.00005" not in line), encoding="utf-8")
-    features = predict.tracks_of(["dub00002.png"], rows_without_gap)[0].features
+    features = predict.tracks_of(["dub00002.png"], rows)[0].features
     assert features is not None
-    assert f"{features[0]:.4f}" == whole[3].split(",")[2]
+    assert f"{features[0]:.4f}" == rows.read_text(encoding="utf-8").splitlines()[3].split(",")[2]
+
+
+def test_rows_of_others_that_are_bad_nameless_or_second_do_no_harm(corpus: Path, tmp_path: Path) -> None:
+    lines = (corpus / "features_30_sec.csv").read_text(encoding="utf-8").splitlines()
+    names = lines[0].split(",")
+    cells = [name if name != "filename" else "" for name in names]
+    rows = tmp_path / "rows.csv"
+    second = lines[4].replace("dub.00003", "dub.00002")
+    last = [
+        ",".join([*names[1:], "filename"]),
+        *(",".join([*line.split(",")[1:], line.split(",")[0]]) for line in lines),
+    ]
+    rows.write_text("\n".join([*lines, ",".join(cells), second]) + "\n", encoding="utf-8")
+    features = predict.tracks_of(["dub00002.png"], rows)[0].features
+    assert features is not None
+    assert f"{features[0]:.4f}" == lines[3].split(",")[2]
+    # A short row lacks its last columns, here the name.
+    rows.write_text("\n".join([last[0], "1,2,3", *last[2:]]) + "\n", encoding="utf-8")
+    again = predict.tracks_of(["dub00002.png"], rows)[0].features
+    np.testing.assert_array_equal(again, features)
+
+
+def test_a_figure_whose_own_row_is_bad_is_named_and_has_none(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tracks = predict.tracks_of(["dub00005.png", "dub00002.png"], corpus / "features_30_sec.csv")
+    assert [track.features is None for track in tracks] == [True, False]
+    assert "dub00005.png: its feature row is left out: values are not numbers: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [
+        ("--top", "0", "a whole number from 1 on"),
+        ("--top", "-1", "a whole number from 1 on"),
+        ("--concurrency", "0", "a whole number from 1 on"),
+        ("--concurrency", "two", "a whole number from 1 on"),
+        ("--unsure-below", "2", "a probability, 0 to 1"),
+        ("--unsure-below", "nan", "a probability, 0 to 1"),
+        ("--unsure-below", "half", "a probability, 0 to 1"),
+    ],
+)
+def test_predict_refuses_numbers_out_of_range(
+    capsys: pytest.CaptureFixture[str], option: str, value: str, expected: str
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["predict", "song.mp3", f"{option}={value}"])
+    assert f"argument {option}: '{value}' is not {expected}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "concurrency", "resume"), [([], None, True), (["--concurrency", "8", "--again"], 8, False)]
+)
+def test_predict_hands_on_how_many_and_whether_anew(
+    monkeypatch: pytest.MonkeyPatch, trained: Path, sound: Path, given: list[str], concurrency: int | None, resume: bool
+) -> None:
+    from genre_ray import connection
+    from genre_ray import predict as batch
+    from genre_ray.data.tabulation import Tabulated
+
+    asked: dict[str, Any] = {}
+
+    def predicted(*_: object, **options: Any) -> Tabulated:
+        asked.update(options)
+        return Tabulated(path="p.parquet", tracks=1, failed={}, reused=0, seconds=1.0)
+
+    monkeypatch.setattr(connection, "connect", contextlib.nullcontext)
+    monkeypatch.setattr(batch, "predict_catalog", predicted)
+    assert main(["predict", str(sound), "--checkpoint", str(trained), "--output", "p.parquet", *given]) == 0
+    assert (asked["concurrency"], asked["resume"]) == (concurrency, resume)
 
 
 def search_file(folder: Path, **changes: object) -> Path:

@@ -24,7 +24,7 @@ from genre_ray.serve.engine import Engine
 from genre_ray.serve.exchange import Request, Response
 from genre_ray.serve.protocol import Options
 from genre_ray.serve.settings import ServeArgs
-from genre_ray.serve.telemetry import RayTelemetry
+from genre_ray.serve.telemetry import BatchSizes, RayTelemetry
 from genre_ray.spectrogram import figure_from_levels
 from genre_ray.tune.telemetry import SearchTelemetry
 
@@ -45,6 +45,7 @@ answered = engine.answer(Track(id="t", figure=picture.getvalue(), features=np.ze
 for _ in range(256):  # so often that drift is looked at
     service.answered(answered)
 asked = Request(method="POST", path="/v1/predict", query="", headers={}, id="r")
+BatchSizes().add(8)
 service.finished(asked, "/v1/predict", Response(200, b""), 0.5)
 deadline = time.monotonic() + 120
 seen = ""
@@ -66,6 +67,7 @@ EXPECTED = {
     "ray_genre_ray_trials_total": {"outcome": "done"},
     "ray_genre_ray_best_score": {"metric": "macro_f1"},
     "ray_genre_ray_stage_seconds_bucket": {"stage": "forward", "le": "1.0"},
+    "ray_genre_ray_batch_size_bucket": {"le": "8.0"},
     "ray_genre_ray_request_seconds_bucket": {"path": "/v1/predict", "le": "0.5"},
     "ray_genre_ray_requests_total": {"path": "/v1/predict", "status": "200"},
     "ray_genre_ray_population_stability": {"of": "predictions"},

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from genre_ray.schema import Track
-from genre_ray.serve import telemetry
+from genre_ray.serve import application, telemetry
 from genre_ray.serve.engine import Engine
 from genre_ray.serve.exchange import Request, Response
-from genre_ray.serve.protocol import Options
+from genre_ray.serve.local import in_place
+from genre_ray.serve.protocol import Inquiry, Options
 
 
 class Recorder:
@@ -21,8 +22,8 @@ class Recorder:
     def __init__(self, name: str, description: str = "", **_: Any) -> None:
         self.name = name
 
-    def record(self, value: float, tags: dict[str, str]) -> None:
-        self.calls.append((self.name, value, tags))
+    def record(self, value: float, tags: dict[str, str] | None = None) -> None:
+        self.calls.append((self.name, value, tags or {}))
 
     inc = observe = set = record
 
@@ -73,3 +74,24 @@ def test_a_recording_is_counted_from_its_thread(
 
     asyncio.run(requests())
     assert [value for name, value, _ in calls if name == "genre_ray_answers"] == [1]
+
+
+def test_the_size_of_a_batch_is_told_on_a_processor_and_for_a_gpu(
+    calls: list[tuple[str, float, dict[str, str]]], engine: Engine, figure: bytes, features: dict[str, float]
+) -> None:
+    """By the deployment itself, which Serve would have made."""
+    track = Track(id="t", figure=figure, features=np.array(list(features.values())))
+    made = application.Figures.func_or_class.__new__(application.Figures.func_or_class)  # type: ignore[attr-defined]
+    made._engine, made._batch_sizes = engine, telemetry.BatchSizes()
+    made._together = in_place(engine, made._batch_sizes.add)
+
+    async def requests() -> None:
+        made._on_processor = True
+        await asyncio.gather(*(made._by_the_first(Inquiry(track=track, options=Options())) for _ in range(3)))
+        made._on_processor = False
+        await made._forward.__wrapped__(made, [("t", engine.clips(track))] * 2)
+
+    asyncio.run(requests())
+    sizes = [value for name, value, _ in calls if name == "genre_ray_batch_size"]
+    assert sizes.pop() == 2
+    assert sum(sizes) == 3
