@@ -10,6 +10,11 @@ _FEWEST = 10
 """Held-out tracks that must lie above a threshold before their share of wrong answers says anything."""
 
 
+def is_unsure(probability: float, below: float) -> bool:
+    """Whether an answer of this top probability is too improbable to go by; a threshold of 1 leaves none to go by."""
+    return probability < below or below >= 1.0
+
+
 def least_sure(probabilities: NDArray[np.float32], targets: NDArray[np.int64], *, most_wrong: float) -> float | None:
     """The lowest top probability from which on at most the share `most_wrong` of the answers is wrong.
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from ray._private import worker
 
+from genre_ray.abstention import is_unsure
 from genre_ray.artefact import read_directory, write_directory
 from genre_ray.checkpoint import open_checkpoint
 from genre_ray.data import execution
@@ -164,7 +165,7 @@ class PredictionRows:
             "path": place(track.audio if track.audio is not None else track.figure),
             "label": None if top is None else self.labels[top],
             "score": found,
-            "unsure": None if found is None else found < self.unsure_below,
+            "unsure": None if found is None else is_unsure(found, self.unsure_below),
             "clips": clips,
         }
         for i, label in enumerate(self.labels):

@@ -10,6 +10,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from genre_ray.abstention import is_unsure
+
 GENRES: tuple[str, ...] = (
     "blues",
     "classical",
@@ -141,12 +143,13 @@ class Prediction:
     probabilities: NDArray[np.float32] = field(compare=False)
     clips: tuple[ClipPrediction, ...] = ()
     unsure_below: float = 0.0
-    """The model's own threshold: of answers from it on, few enough were wrong on held-out tracks."""
+    """The model's own threshold: of answers from it on, few enough were wrong on held-out tracks. 1: every answer is
+    unsure."""
 
     @property
     def unsure(self) -> bool:
         """Whether even the most probable genre is too improbable to go by."""
-        return float(np.max(self.probabilities)) < self.unsure_below
+        return is_unsure(float(np.max(self.probabilities)), self.unsure_below)
 
     @property
     def label(self) -> str:

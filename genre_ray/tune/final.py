@@ -15,7 +15,6 @@ import optuna
 
 from genre_ray import checkpoint
 from genre_ray.config import RunConfig
-from genre_ray.data.catalog import Catalog
 from genre_ray.errors import GenreRayError, RunError
 from genre_ray.fitted import Fitted
 from genre_ray.inference import Predictor
@@ -49,7 +48,7 @@ def finish(config: TuneConfig, corpus: Corpus, folder: Path, stream: TextIO = sy
         raise _nothing_ended(config, corpus, folder, study, trials)
     _refit(config, found, corpus, folder, stream)
     entries = [_entry(config, corpus, folder, blend, best=blend is found[0]) for blend in found]
-    _write_reports(config, corpus.catalog, folder, study, entries)
+    _write_reports(config, corpus, folder, study, entries)
     return Outcome(folder, tuple(entries))
 
 
@@ -210,9 +209,9 @@ def _notes(entry: Entry) -> list[str]:
 
 
 def _write_reports(
-    config: TuneConfig, catalog: Catalog, folder: Path, study: optuna.Study, entries: Sequence[Entry]
+    config: TuneConfig, corpus: Corpus, folder: Path, study: optuna.Study, entries: Sequence[Entry]
 ) -> None:
-    plain = config.model_dump(mode="json", by_alias=True)
+    plain, catalog = config.model_dump(mode="json", by_alias=True), corpus.catalog
     winner = entries[0]
     for entry in entries:
         path = folder / "report.html" if entry is winner else folder / "variants" / entry.name / "report.html"
