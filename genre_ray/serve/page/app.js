@@ -115,7 +115,7 @@ function release(stream) { stream?.getTracks().forEach((track) => track.stop());
 
 function recording(on) {
   $("record").setAttribute("aria-pressed", String(on));
-  $("record").textContent = on ? "Stop recording" : "Record";
+  $("record").textContent = on ? "Stop" : "Record";
 }
 
 /** Clear the page for something newer. Returns its number: who has waited looks whether it is still the newest. */
@@ -124,7 +124,7 @@ function begin(text) {
   Object.assign(state, { blob: null, name: "", samples: null, mel: null, answer: null, recorder: null });
   const run = ++state.run;
   if (recorder) { recording(false); if (recorder.state !== "inactive") recorder.stop(); }
-  for (const id of ["problem", "answer", "skip", "sound", "course-block"]) $(id).hidden = true;
+  for (const id of ["problem", "answer", "skip", "sound", "under", "course-block"]) $(id).hidden = true;
   $("why").checked = false; $("why").disabled = true; $("why-text").textContent = "";
   player.pause(); player.removeAttribute("src"); player.load();
   URL.revokeObjectURL(state.url);
@@ -196,7 +196,8 @@ function show(answer, took) {
   state.answer = answer;
   $("drop").classList.add("compact");
   say(`${answer.label}, ${percent(answer.score)}${answer.unsure ? ", unsure" : ""}`, false);
-  for (const id of ["answer", "skip"]) $(id).hidden = false;
+  $("status").classList.add("visually-hidden"); // for those who listen; the others see the answer itself
+  for (const id of ["answer", "skip", "under"]) $(id).hidden = false;
   $("verdict").replaceChildren(answer.label, " ", make("small", percent(answer.score)));
   $("unsure").hidden = !answer.unsure;
   const [first, second] = answer.predictions;
@@ -234,7 +235,7 @@ function draw() {
   }
   const course = state.answer?.over_time;
   if (!course) return;
-  const labels = Object.keys(state.answer.probabilities), lines = drawCourse($("course"), course, labels, state.answer.label);
+  const labels = Object.keys(state.answer.probabilities), lines = drawCourse($("course"), course, labels, state.answer.label, (state.samples?.length || 0) / RATE);
   $("course-text").textContent = wording(course, labels);
   $("legend").replaceChildren(...lines.map(({ label, hue }) => { const item = make("li"), mark = make("i"); mark.style.background = hue; item.append(mark, label); return item; }));
   $("course").setAttribute("aria-label", course.start_s.map((start, k) => `${clock(start)}: ${labels[course.probabilities[k].indexOf(Math.max(...course.probabilities[k]))]}`).join(", "));
@@ -243,7 +244,7 @@ function draw() {
 /** Why the course may say something else than the answer. */
 function wording({ start_s, window_s, probabilities }, labels) {
   const winners = probabilities.map((row) => labels[row.indexOf(Math.max(...row))]), same = winners.filter((label) => label === state.answer.label).length;
-  const windows = `${start_s.length} windows of ${window_s} s, each heard by itself: ${same} of them say ${state.answer.label}.`;
+  const windows = `${start_s.length} windows of ${window_s} s, each heard by itself: ${same === winners.length ? "all" : same} of them say ${state.answer.label}.`;
   return same < winners.length / 2 ? `${windows} The answer above was given for the whole.` : windows;
 }
 
@@ -302,7 +303,7 @@ function showPosition() {
 }
 
 function duration() { return Number.isFinite(player.duration) ? player.duration : state.samples ? state.samples.length / RATE : 0; }
-function say(text, busy) { $("status").textContent = text; $("status").classList.toggle("busy", busy); }
+function say(text, busy) { $("status").textContent = text; $("status").className = busy ? "status busy" : "status"; }
 function make(tag, text = "", kind = "") { const element = document.createElement(tag); element.textContent = text; if (kind) element.className = kind; return element; }
 function sentence(text) { return text ? `${text[0].toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}` : ""; }
 function listed(names) { return names.length > 1 ? `${names.slice(0, -1).join(", ")} and ${names[names.length - 1]}` : names[0]; }

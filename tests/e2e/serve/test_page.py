@@ -64,6 +64,7 @@ def test_a_chosen_file_is_answered_drawn_and_explained(page: Any, running: Any) 
     tops = [page.locator(f"#{name}").bounding_box()["y"] for name in ("answer", "sound", "course-block")]
     assert tops == sorted(tops), "what is asked for comes first"
     assert page.locator("#unsure").is_visible() == ("nsure" in page.locator("#status").inner_text())
+    assert "visually-hidden" in (page.get_attribute("#status", "class") or ""), "the answer is shown twice"
     page.check("#why")
     assert page.locator("#why-text").inner_text()
     page.click("summary")
@@ -109,6 +110,7 @@ def test_the_example_plays_and_is_answered_on_a_phone_in_the_dark(browser: Any, 
     page = context.new_page()
     page.goto(running.url)
     keep(page, "start-phone-dark")
+    assert "Drop" not in page.locator("#drop-title").inner_text(), "nobody drops on a phone"
     page.tap("#example")
     page.wait_for_selector("#why:not([disabled])", timeout=120_000)
     page.tap("#play")
@@ -165,6 +167,8 @@ def test_without_the_network_it_says_so_and_tries_again(page: Any, running: Any)
     choose(page, "short.wav", sound(3))
     page.wait_for_selector("#retry:not([hidden])", timeout=30_000)
     assert "cannot be reached" in page.locator("#problem-title").inner_text()
+    assert page.locator("#sound").is_visible()
+    assert page.locator("#why").is_hidden(), "there is no answer that anything spoke for"
     page.context.set_offline(False)
     page.click("#retry")
     page.wait_for_selector("#answer:not([hidden])", timeout=60_000)
