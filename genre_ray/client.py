@@ -5,25 +5,19 @@ print(client.predict_audio("track.mp3").label)
 """
 
 import asyncio
-import base64
 import random
 import time
 from collections.abc import Mapping, Sequence
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from genre_ray.errors import GenreRayError
-
-Audio = str | Path | bytes
-"""A path of a recording, or its bytes."""
-
-Features = Mapping[str, float] | Sequence[float]
-"""The 57 features by column name, or in the order of `genre_ray.schema.FEATURE_COLUMNS`."""
+from genre_ray import question
+from genre_ray.errors import ConfigError, GenreRayError
+from genre_ray.question import Audio, Features
 
 _TRANSIENT = frozenset({429, 502, 503, 504})
 
@@ -88,53 +82,43 @@ class ServiceUnreachableError(GenreRayError):
     """No answer came over the network, however often it was tried."""
 
 
-class _Asking:
-    """What both clients share: how a question is put, and what an answer means."""
+class UnreadableAnswerError(GenreRayError):
+    """An answer came that is none of this service: garbled, or without the fields that it needs."""
 
-    def __init__(self, token: str | None, retries: int, longest_wait_s: float) -> None:
+
+class _Asking:
+    """What both clients share: whether to try again, and when."""
+
+    def __init__(self, url: str, token: str | None, retries: int, longest_wait_s: float) -> None:
+        _require_http(url)
         self.headers = {"authorization": f"Bearer {token}"} if token else {}
         self._retries = retries
         self._longest_wait_s = longest_wait_s
 
-    def wait_s(self, attempt: int, response: httpx.Response | None) -> float | None:
+    def wait_s(self, attempt: int, response: httpx.Response | None, lost: httpx.RequestError | None) -> float | None:
         """Seconds until the next try, None when there is none.
 
         Retry-After is honoured up to `longest_wait_s`; without one the wait doubles from half a second, with some
         chance in it, so that many clients do not come back together.
         """
-        if attempt >= self._retries or (response is not None and response.status_code not in _TRANSIENT):
+        transient = isinstance(lost, httpx.TransportError) if response is None else response.status_code in _TRANSIENT
+        if attempt >= self._retries or not transient:
             return None
         asked_s = _seconds(response.headers.get("retry-after", "")) if response is not None else None
         if asked_s is not None:
             return asked_s if asked_s <= self._longest_wait_s else None
         return min(self._longest_wait_s, 0.5 * 2.0**attempt) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
 
-    @staticmethod
-    def figure(figure: Audio, features: Features, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Arguments of a POST to /v1/predict."""
-        import orjson
 
-        row = dict(features) if isinstance(features, Mapping) else list(features)
-        files = {"figure": ("figure", _bytes(figure)), "features": ("features", orjson.dumps(row), "application/json")}
-        return {"url": "/v1/predict", "files": files, "params": _given(options)}
-
-    @staticmethod
-    def batch(items: Sequence[tuple[Audio, Features]]) -> dict[str, Any]:
-        """Arguments of a POST to /v1/predict/batch."""
-        rows = [
-            {
-                "figure": base64.b64encode(_bytes(figure)).decode(),
-                "features": dict(features) if isinstance(features, Mapping) else list(features),
-            }
-            for figure, features in items
-        ]
-        return {"url": "/v1/predict/batch", "json": {"items": rows}}
-
-    @staticmethod
-    def audio(audio: Audio, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Arguments of a POST to /v1/predict/audio."""
-        headers = {"content-type": "application/octet-stream"}
-        return {"url": "/v1/predict/audio", "content": _bytes(audio), "params": _given(options), "headers": headers}
+def _require_http(url: str) -> None:
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL:
+        parsed = httpx.URL()
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise ConfigError(
+            "that is no address of a service", found=url or "nothing", expected="http://host:port or https://host:port"
+        )
 
 
 def _seconds(retry_after: str) -> float | None:
@@ -147,35 +131,53 @@ def _seconds(retry_after: str) -> float | None:
         return None
 
 
+def _prediction(document: dict[str, Any]) -> Prediction:
+    try:
+        return Prediction.model_validate(document)
+    except ValidationError as error:
+        raise _unreadable(f"no {'.'.join(map(str, error.errors()[0]['loc']))} in it as it should be") from error
+
+
 def _rows(document: dict[str, Any]) -> list[Prediction | ServiceError]:
     """The answer or the refusal of each item of a batch, in order."""
-    shared = {"model": document["model"], "request_id": document["request_id"]}
-    return [
-        ServiceError(row["problem"]["status"], row["problem"])
-        if "problem" in row
-        else Prediction.model_validate(row | shared)
-        for row in document["items"]
-    ]
+    try:
+        shared = {"model": document["model"], "request_id": document["request_id"]}
+        return [
+            ServiceError(row["problem"]["status"], row["problem"]) if "problem" in row else _prediction(row | shared)
+            for row in document["items"]
+        ]
+    except (KeyError, TypeError) as error:
+        raise _unreadable(f"{type(error).__name__}: {error}") from error
 
 
-def _bytes(content: Audio) -> bytes:
-    return content if isinstance(content, bytes) else Path(content).read_bytes()
-
-
-def _given(options: Mapping[str, Any]) -> dict[str, str]:
-    chosen = {name: value for name, value in options.items() if value not in (None, False)}
-    return {name: "true" if value is True else str(value) for name, value in chosen.items()}
-
-
-def _document(response: httpx.Response) -> dict[str, Any]:
-    """The JSON of a good answer; ServiceError for any other."""
+def _finished(response: httpx.Response | None, lost: httpx.RequestError | None) -> dict[str, Any]:
+    """The JSON of a good answer; ServiceError for a refusal, ServiceUnreachableError, UnreadableAnswerError."""
+    if isinstance(lost, httpx.TransportError):
+        raise ServiceUnreachableError(
+            "the service cannot be reached",
+            found=str(lost) or type(lost).__name__,
+            remedy="look whether it runs, and whether the address is right",
+        ) from lost
+    if response is None:
+        raise _unreadable(str(lost)) from lost
     try:
         document = response.json()
     except ValueError:
-        document = {}
-    if response.is_success and isinstance(document, dict):
-        return document
-    raise ServiceError(response.status_code, document if isinstance(document, dict) else {})
+        document = None
+    if not response.is_success:
+        raise ServiceError(response.status_code, document if isinstance(document, dict) else {})
+    if not isinstance(document, dict):
+        raise _unreadable(response.text[:80])
+    return document
+
+
+def _unreadable(found: str) -> UnreadableAnswerError:
+    return UnreadableAnswerError(
+        "the answer cannot be read",
+        found=found,
+        expected="JSON as the service sends it",
+        remedy="look whether the address is the service's own",
+    )
 
 
 class Client:
@@ -195,7 +197,7 @@ class Client:
         longest_wait_s: float = 30.0,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        self._asking = _Asking(token, retries, longest_wait_s)
+        self._asking = _Asking(url, token, retries, longest_wait_s)
         self._http = httpx.Client(
             base_url=url, headers=self._asking.headers, timeout=timeout_s, transport=transport, follow_redirects=False
         )
@@ -204,12 +206,12 @@ class Client:
         self, figure: Audio, features: Features, *, top_k: int | None = None, threshold: float | None = None
     ) -> Prediction:
         """The genre of a spectrogram figure and its features. ServiceError, ServiceUnreachableError."""
-        question = _Asking.figure(figure, features, {"top_k": top_k, "threshold": threshold})
-        return Prediction.model_validate(self._post(question))
+        asked = question.figure(figure, features, {"top_k": top_k, "threshold": threshold})
+        return _prediction(self._ask(asked))
 
     def predict_batch(self, items: Sequence[tuple[Audio, Features]]) -> list[Prediction | ServiceError]:
         """The genre of each figure with its features; one that is refused is its ServiceError, in its place."""
-        return _rows(self._post(_Asking.batch(items)))
+        return _rows(self._ask(question.batch(items)))
 
     def predict_audio(
         self,
@@ -225,28 +227,28 @@ class Client:
         options = {
             "top_k": top_k, "threshold": threshold, "clip_s": clip_s, "over_time": over_time, "explain": explain,
         }  # fmt: skip
-        return Prediction.model_validate(self._post(_Asking.audio(audio, options)))
+        return _prediction(self._ask(question.audio(audio, options)))
 
     def model(self) -> dict[str, Any]:
         """What the model is, and what the service accepts."""
-        return _document(self._http.get("/v1/model"))
+        return self._ask(question.model())
 
     def ready(self) -> bool:
         """Whether the service can answer now."""
         try:
             return self._http.get("/v2/health/ready").is_success
-        except httpx.TransportError:
+        except httpx.RequestError:
             return False
 
-    def _post(self, question: dict[str, Any]) -> dict[str, Any]:
+    def _ask(self, asked: dict[str, Any]) -> dict[str, Any]:
         attempt = 0
         while True:
             response, lost = None, None
             try:
-                response = self._http.post(**question)
-            except httpx.TransportError as error:
+                response = self._http.request(**asked)
+            except httpx.RequestError as error:
                 lost = error
-            wait_s = self._asking.wait_s(attempt, response)
+            wait_s = self._asking.wait_s(attempt, response, lost)
             if wait_s is None:
                 return _finished(response, lost)
             time.sleep(wait_s)
@@ -278,7 +280,7 @@ class AsyncClient:
         longest_wait_s: float = 30.0,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._asking = _Asking(token, retries, longest_wait_s)
+        self._asking = _Asking(url, token, retries, longest_wait_s)
         self._http = httpx.AsyncClient(
             base_url=url, headers=self._asking.headers, timeout=timeout_s, transport=transport, follow_redirects=False
         )
@@ -287,12 +289,12 @@ class AsyncClient:
         self, figure: Audio, features: Features, *, top_k: int | None = None, threshold: float | None = None
     ) -> Prediction:
         """As `Client.predict`."""
-        question = _Asking.figure(figure, features, {"top_k": top_k, "threshold": threshold})
-        return Prediction.model_validate(await self._post(question))
+        asked = question.figure(figure, features, {"top_k": top_k, "threshold": threshold})
+        return _prediction(await self._ask(asked))
 
     async def predict_batch(self, items: Sequence[tuple[Audio, Features]]) -> list[Prediction | ServiceError]:
         """As `Client.predict_batch`."""
-        return _rows(await self._post(_Asking.batch(items)))
+        return _rows(await self._ask(question.batch(items)))
 
     async def predict_audio(
         self,
@@ -308,28 +310,28 @@ class AsyncClient:
         options = {
             "top_k": top_k, "threshold": threshold, "clip_s": clip_s, "over_time": over_time, "explain": explain,
         }  # fmt: skip
-        return Prediction.model_validate(await self._post(_Asking.audio(audio, options)))
+        return _prediction(await self._ask(question.audio(audio, options)))
 
     async def model(self) -> dict[str, Any]:
         """As `Client.model`."""
-        return _document(await self._http.get("/v1/model"))
+        return await self._ask(question.model())
 
     async def ready(self) -> bool:
         """As `Client.ready`."""
         try:
             return (await self._http.get("/v2/health/ready")).is_success
-        except httpx.TransportError:
+        except httpx.RequestError:
             return False
 
-    async def _post(self, question: dict[str, Any]) -> dict[str, Any]:
+    async def _ask(self, asked: dict[str, Any]) -> dict[str, Any]:
         attempt = 0
         while True:
             response, lost = None, None
             try:
-                response = await self._http.post(**question)
-            except httpx.TransportError as error:
+                response = await self._http.request(**asked)
+            except httpx.RequestError as error:
                 lost = error
-            wait_s = self._asking.wait_s(attempt, response)
+            wait_s = self._asking.wait_s(attempt, response, lost)
             if wait_s is None:
                 return _finished(response, lost)
             await asyncio.sleep(wait_s)
@@ -346,13 +348,3 @@ class AsyncClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
-
-
-def _finished(response: httpx.Response | None, lost: httpx.TransportError | None) -> dict[str, Any]:
-    if response is not None:
-        return _document(response)
-    raise ServiceUnreachableError(
-        "the service cannot be reached",
-        found=str(lost) or type(lost).__name__,
-        remedy="look whether it runs, and whether the address is right",
-    ) from lost

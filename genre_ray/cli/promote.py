@@ -21,7 +21,19 @@ def add_options(options: argparse.ArgumentParser) -> None:
     options.add_argument("--application", default="genre", help="name of the application (default: genre)")
     options.add_argument("--address", help="Ray that the service runs in (default: the one of this machine)")
     options.add_argument("--allow-new-labels", action="store_true", help="even if it answers with other genres")
-    options.add_argument("--timeout", type=float, default=120.0, metavar="S", help="for all replicas, s (default: 120)")
+    options.add_argument(
+        "--timeout", type=_seconds, default=120.0, metavar="S", help="for all replicas, s (default: 120)"
+    )
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not seconds > 0.0:
+        raise argparse.ArgumentTypeError(f"{text!r}: give seconds above 0")
+    return seconds
 
 
 def run(options: argparse.Namespace) -> int:

@@ -8,10 +8,12 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ray
 from ray import serve
+from ray.exceptions import RayError
 from ray.serve.context import _get_global_client
 from ray.serve.exceptions import DeploymentUnavailableError
 from ray.serve.schema import ServeDeploySchema
@@ -20,8 +22,11 @@ from genre_ray.checkpoint import version_of
 from genre_ray.errors import CheckpointError, RunError
 from genre_ray.inference import Predictor
 from genre_ray.serve.config import DEPLOYMENTS, IMPORT_PATH
+from genre_ray.shipped import located
 
 logger = logging.getLogger(__name__)
+
+_HEARD_WITHIN_S = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,9 +49,13 @@ def promote(
 ) -> Promoted:
     """Let every replica of the running `application` answer with `checkpoint`.
 
-    The checkpoint is opened and tried here first. When a replica refuses it all the same, the old one is set again and
-    CheckpointError tells the replica's reason. RunError when there is no such service.
+    The checkpoint is opened and tried here first. Whatever ends the promotion before all replicas answer with it, the
+    old one is set again: CheckpointError tells a replica's reason to refuse it, RunError that time ran out. RunError
+    when there is no such service, too.
     """
+    if not timeout_s > 0.0:
+        raise RunError("a promotion takes time", found=f"timeout_s {timeout_s}", expected="seconds above 0")
+    checkpoint = _from_anywhere(checkpoint)
     Predictor.open(checkpoint, device="cpu").warm_up()
     wanted = version_of(checkpoint)
     if not ray.is_initialized():
@@ -57,10 +66,10 @@ def promote(
     start = time.monotonic()
     old = _deployed(client, application)
     before = replica_states(application)
-    _deploy(client, old, application, {"checkpoint": checkpoint, "allow_new_labels": allow_new_labels})
     try:
+        _deploy(client, old, application, {"checkpoint": checkpoint, "allow_new_labels": allow_new_labels})
         states = _wait(application, wanted, checkpoint, timeout_s)
-    except (CheckpointError, RunError):
+    except BaseException:  # an interruption, too: else replicas would go on changing over
         _deploy(client, old, application, None)
         raise
     return Promoted(
@@ -69,6 +78,13 @@ def promote(
         replicas=len(states),
         seconds=round(time.monotonic() - start, 3),
     )
+
+
+def _from_anywhere(checkpoint: str) -> str:
+    """As replicas find it, whose working directory is another: URIs and names of what ships stay as they are."""
+    if "://" in checkpoint or located(checkpoint) != checkpoint:
+        return checkpoint
+    return str(Path(checkpoint).expanduser().resolve())
 
 
 def connect_to_running(address: str | None) -> None:
@@ -118,31 +134,37 @@ def _deploy(client: Any, applications: dict[str, Any], name: str, user_config: d
     client.deploy_apps(ServeDeploySchema.model_validate({"applications": list(applications.values())}), _blocking=False)
 
 
-def replica_states(application: str, deployments: Sequence[str] = DEPLOYMENTS) -> list[dict[str, Any]]:
+def replica_states(
+    application: str, deployments: Sequence[str] = DEPLOYMENTS, *, within_s: float = _HEARD_WITHIN_S
+) -> list[dict[str, Any]]:
     """`state` of every running replica: version, checkpoint, refused, pid.
 
-    A handle hears of its replicas a moment after it is made; RunError when it hears of none for half a minute.
+    A handle hears of its replicas a moment after it is made, and one that dies or is busy loading is asked again;
+    RunError when a deployment is not heard of for `within_s`.
     """
-    return [state for deployment in deployments for state in _of_deployment(application, deployment)]
+    end = time.monotonic() + within_s
+    return [state for deployment in deployments for state in _of_deployment(application, deployment, end)]
 
 
-def _of_deployment(application: str, deployment: str) -> list[dict[str, Any]]:
+def _of_deployment(application: str, deployment: str, end: float) -> list[dict[str, Any]]:
     handle = serve.get_deployment_handle(deployment, application)
-    end = time.monotonic() + 30.0
     while True:
+        left_s = max(0.1, min(_HEARD_WITHIN_S, end - time.monotonic()))
         try:
-            states: list[dict[str, Any]] = handle.broadcast("state").results(timeout_s=30.0)
+            states: list[dict[str, Any]] = handle.broadcast("state").results(timeout_s=left_s)
             return states
-        except DeploymentUnavailableError as error:
+        except (DeploymentUnavailableError, RayError, TimeoutError) as error:
             if time.monotonic() > end:
-                raise RunError(f"no replica of {deployment} answers", found=str(error)[:200]) from error
+                found = f"{type(error).__name__}: {str(error)[:200]}"
+                raise RunError(f"no replica of {deployment} answers", found=found) from error
             time.sleep(0.2)
 
 
 def _wait(application: str, version: str, checkpoint: str, timeout_s: float) -> list[dict[str, Any]]:
     end = time.monotonic() + timeout_s
-    while time.monotonic() < end:
-        states = replica_states(application)
+    states: list[dict[str, Any]] = []
+    while (left_s := end - time.monotonic()) > 0.0:
+        states = replica_states(application, within_s=left_s)
         for state in states:
             refused = state["refused"]
             if refused is not None and refused["checkpoint"] == checkpoint:
@@ -150,4 +172,6 @@ def _wait(application: str, version: str, checkpoint: str, timeout_s: float) -> 
         if states and all(state["version"] == version for state in states):
             return states
         time.sleep(0.25)
-    raise RunError("not every replica answers with the new checkpoint in time", found=f"{states}")
+    raise RunError(
+        "not every replica answers with the new checkpoint in time, the old one is set again", found=f"{states}"
+    )

@@ -15,18 +15,26 @@ const TITLES = {
   "slow-body": "The connection is too slow", unauthorised: "This service asks for a token",
 };
 const player = new Audio();
-const state = { run: 0, blob: null, name: "", samples: null, mel: null, answer: null, token: "", recorder: null, limits: {} };
+const state = {
+  run: 0, blob: null, name: "", url: "", samples: null, mel: null, answer: null, // of the newest recording
+  token: "", limits: {}, recorder: null, permitting: false,
+};
 
 init();
 
 async function init() {
-  $("file").addEventListener("change", () => $("file").files[0] && take($("file").files[0], $("file").files[0].name));
+  $("file").addEventListener("change", () => {
+    const file = $("file").files[0];
+    if (file) take(file, file.name);
+    $("file").value = ""; // so that the same file can be chosen again
+  });
   for (const button of document.querySelectorAll("[data-example]")) {
     const name = button.dataset.example;
-    button.addEventListener("click", async () => { say("Making an example", true); take(wav(await example(name)), `${name}.wav`); });
+    const trouble = { title: "No example", detail: "This browser cannot make sounds. Choose a file instead." };
+    button.addEventListener("click", () => takeMade("Making an example", () => example(name), `${name}.wav`, trouble));
   }
   $("record").addEventListener("click", record);
-  $("play").addEventListener("click", () => (player.paused ? player.play() : player.pause()));
+  $("play").addEventListener("click", () => (player.paused ? player.play().catch(showPlaying) : player.pause()));
   $("seek").addEventListener("input", () => { player.currentTime = ($("seek").value / 1000) * duration(); });
   $("stage").addEventListener("click", (event) => { player.currentTime = (event.offsetX / $("stage").clientWidth) * duration(); });
   $("why").addEventListener("change", draw);
@@ -39,12 +47,24 @@ async function init() {
   window.addEventListener("resize", debounce(draw, 150));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
   dropping();
+  meet();
+}
+
+/** Ask what the service knows and takes, and again while it is not ready; files are taken meanwhile. */
+async function meet(wait = 2) {
+  let response, model;
   try {
-    const model = await (await fetch("/v1/model")).json();
-    state.limits = model.limits;
+    response = await fetch("/v1/model");
+    model = response.ok ? await response.json() : null;
+  } catch { model = null; }
+  if (model) {
+    state.limits = model.limits || {};
     $("model").textContent = `${model.labels.length} genres, model ${model.version}`;
     if (model.labels.length <= 24) $("known").textContent = `It knows ${listed(model.labels)}, and says so when it is unsure.`;
-  } catch { $("model").textContent = "the service cannot be reached"; }
+    return;
+  }
+  $("model").textContent = response ? "the service is not ready yet" : "the service cannot be reached";
+  setTimeout(() => meet(Math.min(60, wait * 2)), 1000 * (Number(response?.headers.get("retry-after")) || wait));
 }
 
 function dropping() {
@@ -60,67 +80,105 @@ function dropping() {
   });
 }
 
+/** Record until pressed again, half a minute at most. What is taken meanwhile ends it. */
 async function record() {
   if (state.recorder) { state.recorder.stop(); return; }
+  if (state.permitting) return;
+  const run = begin("Asking for the microphone");
+  let stream;
+  state.permitting = true;
   try {
-    const stream = await navigator.mediaDevices.getUserMedia({ audio: true });
-    const pieces = [], recorder = new MediaRecorder(stream);
-    recorder.addEventListener("dataavailable", (event) => pieces.push(event.data));
-    recorder.addEventListener("stop", async () => {
-      stream.getTracks().forEach((track) => track.stop());
-      state.recorder = null; recording(false);
-      take(wav(await decode(await new Blob(pieces).arrayBuffer())), "recording.wav");
-    });
-    state.recorder = recorder; recorder.start(); recording(true);
-    setTimeout(() => state.recorder === recorder && recorder.stop(), 30000);
-  } catch { fail({ title: "No recording", detail: "The browser gave no access to a microphone. Choose a file, or take the example." }); }
+    stream = await navigator.mediaDevices.getUserMedia({ audio: true });
+    if (run === state.run) listen(stream, run); else release(stream);
+  } catch {
+    release(stream);
+    if (run === state.run) fail({ title: "No recording", detail: "The browser gave no access to a microphone. Choose a file, or take an example." });
+  } finally { state.permitting = false; }
 }
+
+function listen(stream, run) {
+  const pieces = [], recorder = new MediaRecorder(stream);
+  recorder.addEventListener("dataavailable", (event) => pieces.push(event.data));
+  recorder.addEventListener("stop", () => {
+    release(stream);
+    if (run !== state.run) return;
+    const heard = async () => decode(await new Blob(pieces).arrayBuffer());
+    takeMade("Reading the recording", heard, "recording.wav", { title: "That recording is empty", detail: "Nothing was heard. Record for a few seconds, then stop." });
+  });
+  recorder.start();
+  state.recorder = recorder;
+  recording(true); say("Recording, up to 30 seconds", false);
+  setTimeout(() => state.recorder === recorder && recorder.stop(), 30000);
+}
+
+function release(stream) { stream?.getTracks().forEach((track) => track.stop()); }
 
 function recording(on) {
   $("record").setAttribute("aria-pressed", String(on));
-  $("record").textContent = on ? "Stop recording" : "Record";
-  say(on ? "Recording, up to 30 seconds" : "", false);
+  $("record").textContent = on ? "Stop" : "Record";
+}
+
+/** Clear the page for something newer. Returns its number: who has waited looks whether it is still the newest. */
+function begin(text) {
+  const recorder = state.recorder;
+  Object.assign(state, { blob: null, name: "", samples: null, mel: null, answer: null, recorder: null });
+  const run = ++state.run;
+  if (recorder) { recording(false); if (recorder.state !== "inactive") recorder.stop(); }
+  for (const id of ["problem", "answer", "skip", "sound", "under", "course-block"]) $(id).hidden = true;
+  $("why").checked = false; $("why").disabled = true; $("why-text").textContent = "";
+  player.pause(); player.removeAttribute("src"); player.load();
+  URL.revokeObjectURL(state.url);
+  say(text, true);
+  return run;
+}
+
+/** Take the samples that `make` comes up with, unless something newer was taken meanwhile. */
+async function takeMade(text, make, name, trouble) {
+  const run = begin(text);
+  let samples;
+  try { samples = await make(); } catch { samples = []; }
+  if (run !== state.run) return;
+  if (samples.length) take(wav(samples), name); else fail(trouble);
 }
 
 /** Show a recording and ask about it: first the answer, then its course and its reasons. */
 async function take(blob, name) {
-  const run = ++state.run;
-  Object.assign(state, { blob, name, samples: null, mel: null, answer: null });
-  for (const id of ["problem", "answer", "sound", "course-block"]) $(id).hidden = true;
-  $("why").checked = false; $("why").disabled = true; $("why-text").textContent = "";
-  player.pause(); player.src = URL.createObjectURL(blob);
-  say(`Listening to ${name}`, true);
-  const bytes = await blob.arrayBuffer();
-  const looking = look(bytes, run);
-  const known = state.limits.audio_bytes;
-  if (known && blob.size > known) {
+  const run = begin(`Listening to ${name}`), newest = () => run === state.run;
+  Object.assign(state, { blob, name, url: URL.createObjectURL(blob) });
+  player.src = state.url;
+  let bytes;
+  try { bytes = await blob.arrayBuffer(); } catch { bytes = null; }
+  if (!newest()) return;
+  if (!bytes) { fail({ title: "The file cannot be read", detail: `The file ${name} has changed or gone since it was chosen, or it is a folder.` }); return; }
+  const looking = look(bytes, newest), most = state.limits.audio_bytes;
+  if (most && blob.size > most) {
     await looking;
-    fail({ title: "The recording is too large", detail: `It has ${megabytes(blob.size)}; the service takes up to ${megabytes(known)}.` });
+    if (newest()) fail({ title: "The recording is too large", detail: `It has ${megabytes(blob.size)}; the service takes up to ${megabytes(most)}.` });
     return;
   }
-  const started = performance.now(), answer = await ask("", bytes);
-  if (run !== state.run) return;
-  if (answer.problem) { await looking; fail(answer.problem); return; }
-  show(answer, performance.now() - started);
+  const started = performance.now(), answer = await ask("", blob, bytes), took = performance.now() - started;
+  if (newest() && !answer.problem) show(answer, took);
   await looking;
-  const more = await ask("over_time=true&explain=true", bytes);
-  if (run === state.run && !more.problem) deepen(more);
+  if (!newest()) return;
+  if (answer.problem) { fail(answer.problem); return; }
+  const more = await ask("over_time=true&explain=true", blob, bytes);
+  if (newest() && !more.problem) deepen(more);
 }
 
 /** Decode and draw what the browser itself can; the service may know more formats than the browser. */
-async function look(bytes, run) {
+async function look(bytes, newest) {
   try {
     const samples = await decode(bytes);
-    if (run !== state.run) return;
+    if (!newest()) return;
     state.samples = samples;
     $("sound").hidden = false;
     state.mel = melSpectrogram(samples);
     draw(); showPosition();
-  } catch { $("sound").hidden = true; }
+  } catch { if (newest()) $("sound").hidden = true; }
 }
 
-async function ask(query, bytes) {
-  const headers = { "content-type": state.blob.type || "application/octet-stream" };
+async function ask(query, blob, bytes) {
+  const headers = { "content-type": blob.type || "application/octet-stream" };
   if (state.token) headers.authorization = `Bearer ${state.token}`;
   let response;
   try {
@@ -138,7 +196,8 @@ function show(answer, took) {
   state.answer = answer;
   $("drop").classList.add("compact");
   say(`${answer.label}, ${percent(answer.score)}${answer.unsure ? ", unsure" : ""}`, false);
-  $("answer").hidden = false;
+  $("status").classList.add("visually-hidden"); // for those who listen; the others see the answer itself
+  for (const id of ["answer", "skip", "under"]) $(id).hidden = false;
   $("verdict").replaceChildren(answer.label, " ", make("small", percent(answer.score)));
   $("unsure").hidden = !answer.unsure;
   const [first, second] = answer.predictions;
@@ -176,7 +235,7 @@ function draw() {
   }
   const course = state.answer?.over_time;
   if (!course) return;
-  const labels = Object.keys(state.answer.probabilities), lines = drawCourse($("course"), course, labels, state.answer.label);
+  const labels = Object.keys(state.answer.probabilities), lines = drawCourse($("course"), course, labels, state.answer.label, (state.samples?.length || 0) / RATE);
   $("course-text").textContent = wording(course, labels);
   $("legend").replaceChildren(...lines.map(({ label, hue }) => { const item = make("li"), mark = make("i"); mark.style.background = hue; item.append(mark, label); return item; }));
   $("course").setAttribute("aria-label", course.start_s.map((start, k) => `${clock(start)}: ${labels[course.probabilities[k].indexOf(Math.max(...course.probabilities[k]))]}`).join(", "));
@@ -185,7 +244,7 @@ function draw() {
 /** Why the course may say something else than the answer. */
 function wording({ start_s, window_s, probabilities }, labels) {
   const winners = probabilities.map((row) => labels[row.indexOf(Math.max(...row))]), same = winners.filter((label) => label === state.answer.label).length;
-  const windows = `${start_s.length} windows of ${window_s} s, each heard by itself: ${same} of them say ${state.answer.label}.`;
+  const windows = `${start_s.length} windows of ${window_s} s, each heard by itself: ${same === winners.length ? "all" : same} of them say ${state.answer.label}.`;
   return same < winners.length / 2 ? `${windows} The answer above was given for the whole.` : windows;
 }
 
@@ -244,7 +303,7 @@ function showPosition() {
 }
 
 function duration() { return Number.isFinite(player.duration) ? player.duration : state.samples ? state.samples.length / RATE : 0; }
-function say(text, busy) { $("status").textContent = text; $("status").classList.toggle("busy", busy); }
+function say(text, busy) { $("status").textContent = text; $("status").className = busy ? "status busy" : "status"; }
 function make(tag, text = "", kind = "") { const element = document.createElement(tag); element.textContent = text; if (kind) element.className = kind; return element; }
 function sentence(text) { return text ? `${text[0].toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}` : ""; }
 function listed(names) { return names.length > 1 ? `${names.slice(0, -1).join(", ")} and ${names[names.length - 1]}` : names[0]; }

@@ -79,22 +79,25 @@ function colour(value) {
   return MAGMA[i].map((from, c) => from + (MAGMA[i + 1][c] - from) * share);
 }
 
-/** Lines of the answer's genre and the leading others over time; returns [{label, hue}] for the legend. */
-export function drawCourse(canvas, course, labels, answer) {
+const STEPS_S = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600];
+
+/** Lines of the answer's genre and the leading others over time; returns [{label, hue}] for the legend. `seconds` is the
+ * length of the recording, 0 where the browser does not know it. */
+export function drawCourse(canvas, course, labels, answer, seconds) {
   const { context, width, height } = fresh(canvas);
   const left = 0, bottom = height - 22, top = 18, right = width; // as wide as the spectrogram, so that times lie below each other
-  const end = course.start_s[course.start_s.length - 1] + course.window_s;
-  const x = (seconds) => left + (seconds / end) * (right - left), y = (p) => bottom - p * (bottom - top);
+  const end = seconds || course.start_s[course.start_s.length - 1] + course.window_s;
+  const x = (at) => left + (Math.min(at, end) / end) * (right - left), y = (p) => bottom - p * (bottom - top);
   context.font = "12px system-ui, sans-serif"; context.fillStyle = ink("--quiet"); context.strokeStyle = ink("--line");
   for (const p of [0, 0.5, 1]) {
     context.beginPath(); context.moveTo(left, y(p)); context.lineTo(right, y(p)); context.stroke();
     context.textAlign = "left"; context.textBaseline = "bottom"; context.fillText(`${p * 100} %`, left, y(p) - 2);
   }
   context.textBaseline = "top";
-  for (let i = 0; i <= 4; i++) {
-    const seconds = (end * i) / 4;
-    context.textAlign = i === 0 ? "left" : i === 4 ? "right" : "center";
-    context.fillText(clock(seconds), x(seconds), bottom + 6);
+  const most = Math.min(8, width / 56), step = STEPS_S.find((length) => end / length <= most) || 7200;
+  for (let at = 0; at <= end; at += step) {
+    context.textAlign = at === 0 ? "left" : x(at) > right - 16 ? "right" : "center";
+    context.fillText(clock(at), Math.min(right, x(at)), bottom + 6);
   }
   const means = labels.map((label, i) => ({ label, i, mean: course.probabilities.reduce((sum, row) => sum + row[i], 0) }));
   const rank = ({ label, mean }) => (label === answer ? Infinity : mean);

@@ -85,6 +85,7 @@ def browser() -> Iterator[Any]:
     if chromium is None:
         pytest.skip("needs a Chromium: apt-get install chromium")
     with playwright.sync_playwright() as driver:
-        launched = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        microphone = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
+        launched = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", *microphone])
         yield launched
         launched.close()
