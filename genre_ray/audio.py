@@ -13,6 +13,7 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
+from genre_ray.budget import Budget
 from genre_ray.config import ClipConfig
 from genre_ray.decoding import AudioInfo, open_audio, refuse
 from genre_ray.errors import AudioError
@@ -48,11 +49,11 @@ def load(
     Raises AudioError with kind "not_found", "too_large", "empty", "not_audio", "no_audio_stream", "bad_channels",
     "bad_sample_rate", "truncated", "too_long", "not_finite" or "out_of_range". Silence and short files pass.
     """
-    return np.concatenate(list(_stream(source, clip, track)))
+    return np.concatenate(list(_stream(source, clip, track, Budget())))
 
 
 def read_clips(
-    source: Source, *, clip: ClipConfig, track: str | None = None
+    source: Source, *, clip: ClipConfig, track: str | None = None, budget: Budget | None = None
 ) -> Iterator[tuple[float, NDArray[np.float32]]]:
     """Clips of a file as (start in seconds, samples), decoded as they are asked for, in memory of one clip or two.
 
@@ -63,12 +64,14 @@ def read_clips(
     - Windows of digital silence (peak below 1e-5) are left out of longer tracks.
 
     Raises as `load` does, and AudioError "too_short" (below `min_duration_s`) and "silent" (nothing else in it).
-    What can only be seen at the end of a file ("truncated", "too_long", "silent") is raised there.
+    What can only be seen at the end of a file ("truncated", "too_long", "silent") is raised there. `budget` is looked
+    at packet by packet, and the windows that the header promises before that.
     """
     size = round(clip.duration_s * SAMPLE_RATE)
-    blocks = _stream(source, clip, track)
+    hop = round((clip.hop_s or clip.duration_s) * SAMPLE_RATE)
+    blocks = _stream(source, clip, track, budget or Budget())
     start, loud = 0, 0
-    for start, window in _windows(blocks, size=size, hop=round((clip.hop_s or clip.duration_s) * SAMPLE_RATE)):
+    for start, window in _windows(blocks, size=size, hop=hop):
         if start == 0 and len(window) != size:
             window = _filled(window, clip, source, track)
         if np.max(np.abs(window)) >= _SILENT_PEAK:
@@ -89,19 +92,21 @@ def _windows(
     blocks: Iterator[NDArray[np.float32]], *, size: int, hop: int
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """Windows of `size` samples by the rules of `read_clips`; a track of up to 1.1 windows comes out whole."""
-    kept = np.empty(0, dtype=np.float32)
-    first = 0  # position in the track of kept[0]
+    parts: list[NDArray[np.float32]] = [np.empty(0, dtype=np.float32)]
+    first = end = 0  # positions in the track of what is in `parts`
     start = covered = 0  # next window's start, end of the last one
     for block in blocks:
-        kept = np.concatenate([kept, block])
-        if first + len(kept) <= _WHOLE * size:
-            continue
-        while start + size <= first + len(kept):
+        parts.append(block)
+        end += len(block)
+        if end <= _WHOLE * size or (end < start + size and end - first < 2 * size):
+            continue  # joined once a window, however short the blocks
+        kept = np.concatenate(parts)
+        while start + size <= end:
             yield start, kept[start - first : start - first + size]
             covered, start = start + size, start + hop
-        drop = min(start, first + len(kept) - size) - first
-        kept, first = kept[drop:], first + drop
-    end = first + len(kept)
+        drop = min(start, end - size) - first
+        parts, first = [kept[drop:]], first + drop
+    kept = np.concatenate(parts)
     if end <= _WHOLE * size:
         yield 0, kept
     elif end - max(covered, start) >= size / 2:
@@ -125,18 +130,20 @@ def _filled(window: NDArray[np.float32], clip: ClipConfig, source: Source, track
     return window
 
 
-def _stream(source: Source, clip: ClipConfig, track: str | None) -> Iterator[NDArray[np.float32]]:
+def _stream(source: Source, clip: ClipConfig, track: str | None, budget: Budget) -> Iterator[NDArray[np.float32]]:
     """Mono blocks at 22050 Hz, every sample checked, the length counted and not believed."""
     name = name_of(source, track)
     refuse_too_large(size_of(source, track=track), limit=clip.max_bytes, name=name, track=track, kind=AudioError)
-    with open_audio(source, track=track) as decoded:
+    with open_audio(source, track=track, budget=budget) as decoded:
         info = decoded.info
         _refuse_too_long(info.duration_s or 0.0, clip, name, track)
+        budget.expect(1 + int(((info.duration_s or 0.0) - clip.duration_s) / (clip.hop_s or clip.duration_s)))
         resampler = None
         if info.sample_rate != SAMPLE_RATE:
             resampler = soxr.ResampleStream(info.sample_rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
         frames = 0
         for block in decoded.blocks:
+            budget.check()
             frames += len(block)
             _refuse_too_long(frames / info.sample_rate, clip, name, track)
             _check_values(block, name, track)

@@ -36,6 +36,7 @@ _MP3_RATES = (44100, 48000, 32000)
 class Header:
     """The `container` ("other" where FFmpeg must find out), `size` of the file in bytes and its `start`.
 
+    `body` is where it begins after any ID3 tags.
     `frames` is the length that the header declares, if it does. `is_cut` is true where the structure of the file itself
     shows that its end is missing.
     """
@@ -45,6 +46,7 @@ class Header:
     start: bytes
     frames: int | None = None
     is_cut: bool = False
+    body: int = 0
 
 
 def read_header(stream: BinaryIO) -> Header:
@@ -71,7 +73,7 @@ def read_header(stream: BinaryIO) -> Header:
         if magic.startswith(mark):
             return Header(container, size, start)
     if magic[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
-        return Header("mp4", size, start, is_cut=_is_mp4_cut(stream, body, size))
+        return Header("mp4", size, start, is_cut=_is_mp4_cut(stream, body, size), body=body)
     found = _find_mp3(stream, body, size)
     return Header("mp3", size, start, found[1]) if found is not None else Header("other", size, start)
 

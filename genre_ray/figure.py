@@ -68,12 +68,14 @@ def read_figure(source: Source, *, track: str | None = None) -> NDArray[np.uint8
             with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
                 _check_size(image.size, name, track)
                 return np.asarray(image.convert("RGBA"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (FigureError, MemoryError):
+        raise
+    except Exception as error:  # Pillow has many more than it says: IndexError, struct.error, zlib.error, ...
         raise FigureError(
             f"{name}: cannot be decoded as a picture",
             kind="undecodable",
             track=track,
-            found=f"{str(error)[:200]} ({len(data)} bytes, starting {data[:8]!r})",
+            found=f"{str(error)[:200] or type(error).__name__} ({len(data)} bytes, starting {data[:8]!r})",
             expected="a whole PNG or JPEG file",
             remedy="fetch or draw the figure again",
         ) from error

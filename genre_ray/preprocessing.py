@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from genre_ray.budget import Budget
 from genre_ray.clips import Clips, ClipTable
 from genre_ray.config import InputConfig, SpectrogramConfig, VariantConfig
 from genre_ray.descriptors import N_DESCRIPTORS, describe_pictures
@@ -33,13 +34,19 @@ A = TypeVar("A")
 
 
 def extract(
-    track: Track, inputs: InputConfig, *, fill_s: float = 0.0, spent: dict[str, float] | None = None
+    track: Track,
+    inputs: InputConfig,
+    *,
+    fill_s: float = 0.0,
+    spent: dict[str, float] | None = None,
+    budget: Budget | None = None,
 ) -> Iterator[Clip]:
     """The clips of `track` in canonical form; one for a figure or a feature row, one or more for audio.
 
     Windows of audio shorter than 0.9 `fill_s` are repeated until they are as long, as short tracks are: what a model
     makes of ten seconds that were stretched over the picture of thirty is worth little.
-    Into `spent` go the seconds that "decode" and "features" took, when it is given and the track is audio.
+    Into `spent` go the seconds that "decode" and "features" took, when it is given and the track is audio. `budget` is
+    what audio may cost, which is looked at before it is spent.
 
     What is missing is computed from the audio. Figure and row win over the audio where both are present, except for the
     full time resolution, which only audio has. TrackError when the track has not what `inputs` needs or cannot be read.
@@ -51,7 +58,7 @@ def extract(
     if picture_ready and features_ready:
         yield _from_ready_parts(track, inputs)
     elif track.audio is not None:
-        yield from _from_audio(track, inputs, fill_s, {} if spent is None else spent)
+        yield from _from_audio(track, inputs, fill_s, {} if spent is None else spent, budget or Budget())
     else:
         raise _missing(track, inputs, picture_ready)
 
@@ -84,7 +91,9 @@ def _from_ready_parts(track: Track, inputs: InputConfig) -> Clip:
     return Clip(track=track.id, label=track.label, spectrogram=picture, features=row)
 
 
-def _from_audio(track: Track, inputs: InputConfig, fill_s: float, spent: dict[str, float]) -> Iterator[Clip]:
+def _from_audio(
+    track: Track, inputs: InputConfig, fill_s: float, spent: dict[str, float], budget: Budget
+) -> Iterator[Clip]:
     # Here and not at the top: whoever has figures and rows (the ingress, most workers) never waits for the decoders.
     from genre_ray.analysis import analyse
     from genre_ray.audio import SAMPLE_RATE, SHORT, read_clips
@@ -93,7 +102,10 @@ def _from_audio(track: Track, inputs: InputConfig, fill_s: float, spent: dict[st
     assert track.audio is not None
     config = inputs.spectrogram
     began = time.perf_counter()
-    for index, (start_s, samples) in enumerate(read_clips(track.audio, clip=inputs.clip, track=track.id)):
+    windows = read_clips(track.audio, clip=inputs.clip, track=track.id, budget=budget)
+    for index, (start_s, samples) in enumerate(windows):
+        budget.count_window()
+        budget.turn_to("features")
         decoded = time.perf_counter()
         spent["decode"] = spent.get("decode", 0.0) + decoded - began
         if len(samples) < SHORT * fill_s * SAMPLE_RATE:
@@ -110,6 +122,7 @@ def _from_audio(track: Track, inputs: InputConfig, fill_s: float, spent: dict[st
             picture = _fit_columns(picture, 1 + int(inputs.clip.duration_s * SAMPLE_RATE) // HOP_LENGTH)
         spent["features"] = spent.get("features", 0.0) + time.perf_counter() - decoded
         yield Clip(track=track.id, label=track.label, index=index, start_s=start_s, spectrogram=picture, features=row)
+        budget.turn_to("decode")
         began = time.perf_counter()
 
 

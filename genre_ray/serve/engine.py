@@ -14,8 +14,9 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from genre_ray.budget import Budget
 from genre_ray.config import InputConfig
-from genre_ray.errors import AudioError, CheckpointFormatError, GenreRayError
+from genre_ray.errors import CheckpointFormatError, FigureError, GenreRayError
 from genre_ray.inference import Predictor
 from genre_ray.preprocessing import extract
 from genre_ray.schema import (
@@ -32,6 +33,7 @@ from genre_ray.serve.explanation import occlusion_map
 from genre_ray.serve.protocol import Inquiry, Options
 from genre_ray.serve.quickening import quicken
 from genre_ray.serve.settings import ServeArgs, UserConfig, service_clip
+from genre_ray.source import refuse_too_large
 from genre_ray.spectrogram import figure_from_levels
 
 logger = logging.getLogger(__name__)
@@ -203,27 +205,22 @@ class Engine:
         clip = service_clip(self.args, inputs.clip, clip_s=clip_s, hop_s=hop_s)
         inputs = inputs.model_copy(update={"clip": clip})
         if track.audio is None:
+            if isinstance(track.figure, bytes):  # one of a batch, whose body may be larger than a figure's
+                limit = self.args.limits.max_body_bytes
+                refuse_too_large(len(track.figure), limit=limit, name=track.id, track=track.id, kind=FigureError)
             return list(extract(track, inputs))
         return self._recorded(track, inputs, predictor.inputs.clip.duration_s, {} if spent is None else spent)
 
     def _recorded(self, track: Track, inputs: InputConfig, fill_s: float, spent: dict[str, float]) -> list[Clip]:
-        """The clips of a recording, of which windows and processor time are counted.
-
-        Half a megabyte can hold a thousand million samples, and ten minutes are 600 windows of a second.
-        """
-        clips: list[Clip] = []
-        limits, start = self.args.limits, time.thread_time()
-        for clip in extract(track, inputs, fill_s=fill_s, spent=spent):
-            if len(clips) == limits.max_windows:
-                remedy = "ask for longer windows (clip_s), or send less of it"
-                raise _too_dear(track, f"more than {len(clips)} windows", f"at most {limits.max_windows}", remedy)
-            seconds = time.thread_time() - start - spent["features"]
-            if seconds > limits.decode_cpu_s:
-                remedy = "send it with one or two channels, at 48 kHz or less"
-                found = f"{len(clips)} windows in {seconds:.1f} s of processor time"
-                raise _too_dear(track, found, f"at most {limits.decode_cpu_s:g} s", remedy)
-            clips.append(clip)
-        return clips
+        """The clips of a recording, of which windows and processor time are counted."""
+        limits = self.args.limits
+        budget = Budget(
+            decode_cpu_s=limits.decode_cpu_s,
+            features_cpu_s=limits.features_cpu_s,
+            max_windows=limits.max_windows,
+            track=track.id,
+        )
+        return list(extract(track, inputs, fill_s=fill_s, spent=spent, budget=budget))
 
     def _course(
         self, predictor: Predictor, track: Track, options: Options, prediction: Prediction
@@ -293,17 +290,6 @@ def prediction_of(
             ClipPrediction(start_s=clip.start_s, probabilities=row)
             for clip, row in zip(clips, probabilities, strict=True)
         ),
-    )
-
-
-def _too_dear(track: Track, found: str, expected: str, remedy: str) -> AudioError:
-    return AudioError(
-        "the recording takes too long to answer",
-        kind="limit",
-        track=track.id,
-        found=found,
-        expected=expected,
-        remedy=remedy,
     )
 
 

@@ -53,10 +53,13 @@ class Limits(Config):
     """The same for audio."""
 
     max_windows: int = Field(128, ge=1, le=10_000)
-    """Windows of one recording; a `clip_s` that would cut it into more is refused."""
+    """Windows of one recording; a `clip_s` that would cut it into more is refused before it is decoded."""
 
     decode_cpu_s: float = Field(4.0, gt=0.0, le=600.0)
     """Processor time for decoding one recording; ten minutes of stereo at 48 kHz take half a second."""
+
+    features_cpu_s: float = Field(25.0, gt=0.0, le=600.0)
+    """Processor time for spectrogram and features of all windows of one recording; 128 windows take thirteen."""
 
     max_in_progress: int = Field(16, ge=1, le=4096)
     """Requests that one replica holds at once; the next is refused with 429 before its body is read."""

@@ -33,6 +33,14 @@ MAX_SCANS = 64
 MAX_BESIDE = 64 * 1024
 """Bytes of a PNG in chunks that hold no pixels."""
 
+MAX_SEGMENTS = 64
+"""Segments of a JPEG before its first scan; a figure has nine, a photograph with all its notes and profiles thirty."""
+
+MAX_NOTES = 512 * 1024
+"""Bytes of a JPEG in notes and profiles before its first scan."""
+
+_NOTES = frozenset({0xFE, *range(0xE0, 0xF0)})
+
 AUDIO_FORMATS = ("wav", "flac", "mp3", "ogg", "m4a", "aac", "aiff", "au", "webm")
 """What `audio_format` can answer."""
 
@@ -76,11 +84,11 @@ def dear_to_decode(content: bytes) -> str | None:
     """Why a PNG or JPEG of a harmless size would cost much time or memory all the same; None where it would not.
 
     Notes and profiles inflate a thousandfold, and FFmpeg inflates them without bound. Each scan of a progressive JPEG
-    is a pass over the whole picture, and takes twenty bytes.
+    is a pass over the whole picture, and takes twenty bytes; Pillow copies all notes again for each note, and reads
+    what lies between segments byte by byte.
     """
     if not content.startswith(_PNG):
-        scans = content.count(_START_OF_SCAN)
-        return f"{scans} scans" if scans > MAX_SCANS else None
+        return _dear_jpeg(content)
     position, pieces, beside = len(_PNG), 0, 0
     while position + 12 <= len(content) and pieces <= MAX_PIECES:
         length = int.from_bytes(content[position : position + 4], "big")
@@ -90,6 +98,29 @@ def dear_to_decode(content: bytes) -> str | None:
     if beside > MAX_BESIDE:
         return f"{beside} bytes beside the pixels"
     return f"more than {MAX_PIECES} chunks" if pieces > MAX_PIECES else None
+
+
+def _dear_jpeg(content: bytes) -> str | None:
+    """The segments up to the first scan (ITU T.81, annex B), each of which begins where the last one ends."""
+    scans = content.count(_START_OF_SCAN)
+    if scans > MAX_SCANS:
+        return f"{scans} scans"
+    position, notes, frames = 2, 0, 0
+    for _ in range(MAX_SEGMENTS + 1):
+        if position + 4 > len(content) or content[position : position + 2] == _START_OF_SCAN:
+            return None
+        marker = content[position + 1]
+        length = int.from_bytes(content[position + 2 : position + 4], "big")
+        if content[position] != 0xFF or marker < 0xC0 or 0xD0 <= marker <= 0xD9 or marker == 0xFF or length < 2:
+            return f"no segment of a JPEG at byte {position}"
+        notes += length if marker in _NOTES else 0
+        frames += marker in _START_OF_FRAME
+        if notes > MAX_NOTES:
+            return f"more than {MAX_NOTES} bytes of notes and profiles before the first scan of a JPEG"
+        if frames > 1:
+            return "two frames in one JPEG"
+        position += 2 + length
+    return f"more than {MAX_SEGMENTS} segments before the first scan of a JPEG"
 
 
 def audio_format(content: bytes) -> str | None:

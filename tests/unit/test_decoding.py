@@ -3,10 +3,13 @@
 import io
 import os
 import random
+import runpy
 import struct
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -14,12 +17,15 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
+from genre_ray import decoding
 from genre_ray.audio import SAMPLE_RATE, load, probe, read_clips
+from genre_ray.budget import Budget
 from genre_ray.config import ClipConfig
 from genre_ray.container import read_header
 from genre_ray.errors import AudioError
 
 SECONDS = 3.0
+attacks: Any = runpy.run_path(str(Path(__file__).parents[1] / "e2e/serve/attacks.py"))
 
 
 def sweep(rate: int, channels: int = 1) -> NDArray[np.float32]:
@@ -299,3 +305,76 @@ def test_the_header_tells_mp3_from_a_stray_sync_word(tmp_path: Path) -> None:
     assert read_header(io.BytesIO(song)).container == "mp3"
     assert read_header(io.BytesIO(b"\0" * 5000 + song[200:])).container == "mp3"
     assert read_header(io.BytesIO(_text() + b"\xff\xfb\x90\x64" + _text())).container == "other"
+
+
+PCM = {
+    "wav": "u8 s16le s24le s32le s64le f32le f64le alaw mulaw",
+    "aiff": "s8 s16be s24be s32be f32be f64be alaw mulaw s16le",
+    "au": "s8 s16be s24be s32be f32be f64be alaw mulaw",
+    "mov": "s8 s16be s16le s24be s24le s32be s32le f32be f32le f64be f64le alaw mulaw u8",
+    "mka": "u8 s16be s16le s24le s32le f32le f64le",
+    "caf": "s8 s16be s16le s24be s32le f32be f64le alaw mulaw",
+}
+
+
+@pytest.mark.parametrize(("ending", "kind"), [(e, kind) for e, kinds in PCM.items() for kind in kinds.split()])
+@pytest.mark.parametrize("by_ffmpeg", [False, True])
+def test_samples_of_every_width_are_read(
+    ending: str, kind: str, by_ffmpeg: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = encode(tmp_path / f"sound.{ending}", f"pcm_{kind}", SAMPLE_RATE)
+    if by_ffmpeg:
+        monkeypatch.setattr(decoding, "_BY_LIBSNDFILE", frozenset())
+    close = 0.02 if kind in ("u8", "s8", "alaw", "mulaw") else 1e-4
+    np.testing.assert_allclose(load(path), sweep(SAMPLE_RATE)[:, 0], atol=close)
+
+
+@pytest.mark.parametrize(("code", "bits"), [(3, 16), (3, 24), (1, 64), (1, 48), (1, 40), (2, 4), (17, 4), (0x55, 0)])
+def test_forged_widths_give_sound_or_a_typed_error(code: int, bits: int) -> None:
+    try:
+        assert np.isfinite(load(attacks["wav"](40_000, code=code, bits=bits))).all()
+    except AudioError as error:
+        assert error.kind  # noqa: PT017 - either outcome is right
+
+
+def test_only_sound_is_decoded_even_to_see_what_a_file_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A picture of 8000 x 8000 pixels, as a video of one frame, took 250 MB before the sound was looked at."""
+    given: list[dict[str, Any]] = []
+    real = av.open
+    monkeypatch.setattr("genre_ray.decoding.av.open", lambda *a, **b: given.append(b["options"]) or real(*a, **b))
+    with pytest.raises(AudioError, match="no audio stream"):
+        load(attacks["mp4"](attacks["mp4_track"](1, size=50, codec=b"png ", picture=64)))
+    names = set(given[0]["codec_whitelist"].split(","))
+    assert {"aac", "mp3float", "pcm_s16le", "adpcm_ms", "libopus"} <= names
+    assert all(av.Codec(name, "r").type == "audio" for name in names & av.codecs_available - {"libspeex", "libvorbis"})
+    assert not names & {"wavesynth", "anull", "png", "h264"}
+
+
+def test_ffmpeg_takes_no_large_piece_of_memory() -> None:
+    decoding._limit_allocations()
+    with pytest.raises((MemoryError, av.error.FFmpegError, ValueError)):
+        av.AudioFrame(format="fltp", layout="mono", samples=40 << 20)
+    assert av.AudioFrame(format="fltp", layout="mono", samples=1 << 20).samples == 1 << 20
+
+
+SLOW = {
+    "one sample a packet": lambda: attacks["mp4_of_single_samples"](60_000),
+    "two bytes a block": lambda: attacks["webm"](60_000),
+    "seven bytes a frame": lambda: b"\xff\xf1\x50\x80\x00\xff\xfc" * 300_000,
+    "empty packets": lambda: attacks["webm"](300_000, codec=b"A_VORBIS", payload=b""),
+}
+
+
+@pytest.mark.parametrize("kind", SLOW)
+def test_packets_without_end_stop_when_their_time_is_up(kind: str) -> None:
+    content, start = SLOW[kind](), time.thread_time()
+    with pytest.raises(AudioError, match=r"processor time for (decoding|opening), after 0 windows") as refused:
+        list(read_clips(content, clip=ClipConfig(duration_s=120.0), budget=Budget(decode_cpu_s=0.2)))
+    assert refused.value.kind == "limit"
+    assert time.thread_time() - start < 1.0
+
+
+def test_packets_of_one_sample_are_the_sound_that_they_are() -> None:
+    samples = load(attacks["mp4_of_single_samples"](30_000))
+    assert abs(len(samples) - 30_000 * SAMPLE_RATE / 8000) < 10
+    assert np.ptp(samples[2000:-2000]) < 1e-3

@@ -153,7 +153,16 @@ def test_one_wrong_bit_is_seen() -> None:
     assert plain_rgba(bytes(data), width=WIDTH, height=HEIGHT) is None
 
 
-@pytest.mark.parametrize("data", [picture()[:20_000], with_rows_missing(picture()), b"text"])
+def with_a_short_profile(data: bytes) -> bytes:
+    """A profile of no content after the pixels, over which Pillow stumbles with an IndexError."""
+    *parts, end = chunks(data)
+    return joined([*parts, (b"iCCP", b"k\0"), end])
+
+
+DAMAGED = [picture()[:20_000], with_rows_missing(picture()), with_a_short_profile(picture("RGB")), b"text"]
+
+
+@pytest.mark.parametrize("data", DAMAGED, ids=["cut", "rows missing", "a short profile", "text"])
 def test_what_is_damaged_is_still_refused_as_undecodable(data: bytes) -> None:
     with pytest.raises(FigureError, match="cannot be decoded") as caught:
         read_figure(data)

@@ -439,13 +439,21 @@ def pictures() -> dict[str, bytes]:
         + chunk(b"IHDR", struct.pack(">IIBBBBB", 60_000, 60_000, 8, 6, 0, 0, 0)) + rest, "an unknown critical chunk": start + chunk(b"EVIL", b"x") + rest,
         "all black": saved(Image.new("RGBA", size), "PNG"), "transparent": saved(Image.new("RGBA", size, (9, 9, 9, 0)), "PNG"), "noise": saved(
             Image.fromarray(np.random.default_rng(0).integers(0, 256, (288, 432, 3), dtype=np.uint8)), "PNG"), "script after the end": good + b"<script>",
-        "grey jpeg": saved(rgba.convert("L"), "JPEG"), "CMYK jpeg": saved(rgba.convert("CMYK"), "JPEG"), "progressive jpeg": saved(rgba.convert("RGB"), "JPEG", progressive=True),
+        "a profile after the pixels": good[:-12] + chunk(b"iCCP", b"k\0") + good[-12:], "jpeg of 100,000 notes": noted(jpeg, b"\xff\xe1\x00\x1cExif\0\0" + bytes(20), 100_000),
+        "jpeg with fill bytes": noted(jpeg, b"\xff", 3 * 2**20), "grey jpeg": saved(rgba.convert("L"), "JPEG"), "CMYK jpeg": saved(rgba.convert("CMYK"), "JPEG"), "progressive jpeg": saved(rgba.convert("RGB"), "JPEG", progressive=True),
         "jpeg cut": jpeg[: len(jpeg) // 2], "jpeg of two bytes": b"\xff\xd8", "jpeg, 65535 x 65535": jpeg_of(65535, 65535, 1), "jpeg of 150,000 scans": jpeg_of(432, 288, 150_000),
         "jpeg, 0 x 0": jpeg_of(0, 0, 1), "GIF": saved(rgba.convert("P"), "GIF"), "WebP": saved(rgba, "WEBP"), "TIFF": saved(rgba, "TIFF"), "BMP": saved(rgba, "BMP"),
         "SVG": b'<svg xmlns="http://www.w3.org/2000/svg" width="432" height="288"><image href="file:///etc/passwd"/></svg>', "PDF": b"%PDF-1.7\n" + bytes(100),
         "PostScript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 432 288\n(/etc/passwd) (r) file\n", "ICO": saved(rgba.resize((32, 32)), "ICO"), "zip": b"PK\x03\x04" + bytes(100),
     }  # fmt: skip
     return found
+
+
+def noted(jpeg: bytes, note: bytes, count: int) -> bytes:
+    """A JPEG with `note` so many times behind its frame header."""
+    start = jpeg.index(b"\xff\xc0")
+    end = start + 2 + int.from_bytes(jpeg[start + 2 : start + 4], "big")
+    return jpeg[:end] + note * count + jpeg[end:]
 
 
 def saved_interlaced() -> bytes:
@@ -498,7 +506,11 @@ def sounds() -> dict[str, bytes]:
         + bytes(8) + m4a()[24:], "m4a with a box of 2^63": b"\0\0\0\1ftyp\x7f" + b"\xff" * 7 + b"M4A " + m4a(), "m4a of boxes in boxes": b"\0\0\0\x18ftypM4A \0\0\0\0M4A mp42" + boxes(5000),
         "m4a with numbers of 2^32": m4a().replace(b"stsz\0\0\0\0\0\0\0\0\0\0", b"stsz\0\0\0\0\0\0\0\0\xff\xff"), "webm of nothing": b"\x1aE\xdf\xa3" + b"\xff" * 500, "aiff": sound("AIFF"), "aiff, forged": b"FORM\x7f\xff\xff\xffAIFFCOMM\0\0\0\x12\xff\xff"
         + b"\xff" * 500, "au, forged": b".snd\xff\xff\xff\xff" + b"\xff" * 500, "au of 0 Hz": b".snd\0\0\0\x18\xff\xff\xff\xff\0\0\0\3\0\0\0\0\0\0\0\1" + bytes(5000), "a picture": figure(), "a playlist": b"#EXTM3U\nfile:///etc/passwd\n",
-        "a list for FFmpeg": b"ffconcat version 1.0\nfile '/etc/passwd'\n", "an mpd": b'<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]><MPD>&a;</MPD>', "gzip": zlib.compress(good), "an executable": b"\x7fELF" + bytes(500),
+        "m4a of ten million samples": mp4(mp4_track(10_000_000)), "m4a of four tracks of ten million samples": mp4(*[mp4_track(10_000_000)] * 4), "m4a, its index packed": packed_mp4(2**26),
+        "m4a of a hundred tracks": mp4(*[mp4_track(10)] * 100), "m4a of a million edits": mp4(mp4_track(1000, edits=10_000), data=bytes(1000)), "m4a of one sample a packet": mp4_of_single_samples(200_000),
+        "m4a with a picture for a video": mp4(mp4_track(1, size=2**20, codec=b"png ", picture=8000), mp4_track(50)), "m4a of a million small boxes": mp4() + box(b"free") * 10**6,
+        "webm of two bytes a block": webm(200_000), "webm of empty packets": webm(2_000_000, codec=b"A_VORBIS"), "aac of seven bytes a frame": b"\xff\xf1\x50\x80\x00\xff\xfc" * 2_000_000,
+        "64 bits": wav(40_000, bits=64, data=np.random.default_rng(0).bytes(320_000)), "a list for FFmpeg": b"ffconcat version 1.0\nfile '/etc/passwd'\n", "an mpd": b'<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]><MPD>&a;</MPD>', "gzip": zlib.compress(good), "an executable": b"\x7fELF" + bytes(500),
     }  # fmt: skip
     return found
 
@@ -556,6 +568,106 @@ def m4a() -> bytes:
         for packet in stream.encode(None):
             file.mux(packet)
     return content.getvalue()
+
+
+def box(name: bytes, *content: bytes) -> bytes:
+    """An MP4 box."""
+    return struct.pack(">I", 8 + sum(map(len, content))) + name + b"".join(content)
+
+
+def numbers(name: bytes, *values: int) -> bytes:
+    """An MP4 box of version 0 with 32-bit numbers."""
+    return box(name, bytes(4), struct.pack(f">{len(values)}I", *values))
+
+
+def mp4_track(
+    samples: int,
+    *,
+    size: int = 1,
+    step: int = 2,
+    at: int = 40,
+    codec: bytes = b"sowt",
+    edits: int = 0,
+    picture: int = 0,
+) -> bytes:
+    """A track of `samples` of `size` bytes, `step` apart, whose data begin `at`; a video of so many pixels a side."""
+    matrix = struct.pack(">9i", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
+    if picture:
+        about = (
+            bytes(16)
+            + struct.pack(">HHIIIH", picture, picture, 0x480000, 0x480000, 0, 1)
+            + bytes(32)
+            + b"\0\x18\xff\xff"
+        )
+    else:
+        about = bytes(8) + struct.pack(">HHHHI", 1, 16, 0, 0, 8000 << 16)
+    entry = box(b"stsd", bytes(4), struct.pack(">I", 1), box(codec, bytes(6), struct.pack(">H", 1), about))
+    tables = box(b"stbl", entry, numbers(b"stts", 1, samples, step), numbers(b"stsc", 1, 1, samples, 1),
+                 numbers(b"stsz", size, samples), numbers(b"stco", 1, at))  # fmt: skip
+    media = box(
+        b"mdia",
+        box(b"mdhd", bytes(4), struct.pack(">IIIIHH", 0, 0, 8000, samples * step & 0xFFFFFFFF, 0x55C4, 0)),
+        box(b"hdlr", bytes(8), b"vide" if picture else b"soun", bytes(13)),
+        box(b"minf", tables),
+    )
+    head = box(b"tkhd", b"\0\0\0\7", struct.pack(">IIIII", 0, 0, 1, 0, samples), bytes(16), matrix, bytes(8))
+    edit_list = box(b"edts", numbers(b"elst", edits, *(samples, 0, 0x10000) * edits)) if edits else b""
+    return box(b"trak", head, edit_list, media)
+
+
+def mp4(*tracks: bytes, data: bytes = bytes(100)) -> bytes:
+    """An MP4 file of these tracks."""
+    return box(b"ftyp", b"M4A \0\0\0\0M4A mp42") + box(b"moov", *tracks) + box(b"mdat", data)
+
+
+def packed_mp4(inflated: int) -> bytes:
+    """An MP4 file whose index is packed."""
+    index = box(b"moov", mp4_track(10), box(b"free", bytes(inflated)))
+    packed = box(b"cmvd", struct.pack(">I", len(index)), zlib.compress(index, 9))
+    return mp4()[:28] + box(b"moov", box(b"cmov", box(b"dcom", b"zlib"), packed))
+
+
+def mp4_of_single_samples(samples: int) -> bytes:
+    """Two bytes of sound a packet, each a chunk of its own, all at one place in the file."""
+
+    def track(at: int) -> bytes:
+        places = numbers(b"stco", samples, *(at,) * samples)
+        whole = mp4_track(samples, size=2, step=1).replace(
+            numbers(b"stsc", 1, 1, samples, 1), numbers(b"stsc", 1, 1, 1, 1)
+        )
+        return resized(whole.replace(numbers(b"stco", 1, 40), places), len(places) - 20)
+
+    noise = np.random.default_rng(0).bytes(2)
+    return mp4(track(len(mp4(track(0), data=b""))), data=noise)
+
+
+def resized(boxes_: bytes, grown: int) -> bytes:
+    """A track in which `stco` was exchanged for one that is longer by `grown` bytes."""
+    for name in (b"trak", b"mdia", b"minf", b"stbl"):
+        place = boxes_.index(name) - 4
+        length = struct.unpack_from(">I", boxes_, place)[0] + grown
+        boxes_ = boxes_[:place] + struct.pack(">I", length) + boxes_[place + 4 :]
+    return boxes_
+
+
+def webm(blocks: int, *, codec: bytes = b"A_PCM/INT/LIT", payload: bytes = b"\1\1", bits: int = 16) -> bytes:
+    """A WebM file of blocks of a few bytes each."""
+
+    def element(name: str, *content: bytes) -> bytes:
+        data = b"".join(content)
+        return bytes.fromhex(name) + struct.pack(">Q", len(data) | 1 << 56) + data
+
+    sound_ = element(
+        "e1", element("b5", struct.pack(">d", 8000.0)), element("9f", b"\1"), element("6264", bytes([bits]))
+    )
+    track = element(
+        "ae", element("d7", b"\1"), element("73c5", b"\1"), element("83", b"\2"), element("86", codec), sound_
+    )
+    block = b"\xa3" + bytes([0x80 | 4 + len(payload)]) + b"\x81\0\0\x80" + payload
+    info = element("1549a966", element("2ad7b1", b"\x0f\x42\x40"))
+    cluster = element("1f43b675", element("e7", b"\0"), block * blocks)
+    head = element("1a45dfa3", element("4282", b"matroska"), element("4287", b"\4"), element("4285", b"\2"))
+    return head + element("18538067", info, element("1654ae6b", track), cluster)
 
 
 def boxes(depth: int) -> bytes:

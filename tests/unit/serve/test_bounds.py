@@ -77,8 +77,32 @@ def limited(engine: Engine, **limits: Any) -> Engine:
 
 
 def test_more_windows_than_the_limit_are_refused(engine: Engine) -> None:
-    with pytest.raises(AudioError, match="more than 4 windows") as refused:
+    with pytest.raises(AudioError, match="found: 8 windows; expected: at most 4") as refused:
         limited(engine, max_windows=4).answer(Track(id="t", audio=recording(8)), Options(clip_s=1.0))
+    assert problem_of(refused.value).status == 413
+
+
+def test_too_many_windows_are_refused_before_anything_is_decoded(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("genre_ray.decoding._libsndfile_blocks", lambda sound: iter(lambda: pytest.fail("read"), None))
+    with pytest.raises(AudioError, match="found: 40 windows; expected: at most 30"):
+        limited(engine, max_windows=30).answer(
+            Track(id="t", audio=attacks["sound"]("OGG", seconds=40)), Options(clip_s=1.0)
+        )
+
+
+def test_features_have_a_time_limit_of_their_own(engine: Engine) -> None:
+    engine.answer(Track(id="t", audio=recording(4)), Options())
+    with pytest.raises(AudioError, match=r"features, after \d+ windows; expected: at most 0.1 s") as refused:
+        limited(engine, features_cpu_s=0.1).answer(Track(id="t", audio=recording(60)), Options(clip_s=1.0))
+    assert problem_of(refused.value).status == 413
+
+
+def test_a_figure_of_a_batch_is_no_larger_than_one_sent_alone(engine: Engine, figure: bytes) -> None:
+    track = Track(id="t", figure=figure + bytes(2000), features=np.zeros(57))
+    with pytest.raises(FigureError, match="larger than the limit") as refused:
+        limited(engine, max_body_bytes=len(figure)).answer(track, Options())
     assert problem_of(refused.value).status == 413
 
 

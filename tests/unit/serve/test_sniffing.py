@@ -42,6 +42,44 @@ def test_a_jpeg_of_endless_segments_ends() -> None:
     assert sniffing.image_header(b"\xff\xd8" + b"\xff\xe0\x00\x02" * 100_000) is None
 
 
+def jpeg(**options: object) -> bytes:
+    content = io.BytesIO()
+    Image.new("RGB", (432, 288)).save(content, "JPEG", **options)
+    return content.getvalue()
+
+
+NOTE = b"\xff\xe1\x00\x1cExif\0\0" + bytes(20)
+
+
+@pytest.mark.parametrize(
+    ("inserted", "reason"),
+    [
+        (NOTE * 200, "64 segments"),
+        (b"\xff\xdb\x00\x02" * 200, "64 segments"),
+        ((b"\xff\xfe\xff\xff" + bytes(65533)) * 9, "bytes of notes"),
+        (b"\xff" * 5, "no segment"),
+        (bytes(5), "no segment"),
+        (b"\xff\xd0", "no segment"),
+        (b"\xff\xe1\x00\x01", "no segment"),
+        (b"\xff\xc2\x00\x08\x08\x00\x01\x00\x01\x00", "two frames"),
+    ],
+)
+def test_what_lies_before_the_scans_of_a_jpeg_is_little(inserted: bytes, reason: str) -> None:
+    good = jpeg()
+    start = good.index(b"\xff\xc0")
+    end = start + 2 + int.from_bytes(good[start + 2 : start + 4], "big")
+    assert reason in str(sniffing.dear_to_decode(good[:end] + inserted + good[end:]))
+
+
+def test_photographs_with_all_their_notes_are_taken() -> None:
+    notes, profile = b"Exif\0\0" + bytes(60_000), bytes(250_000)
+    for options in ({}, {"progressive": True}, {"exif": notes, "icc_profile": profile, "comment": bytes(9000)}):
+        content = jpeg(quality=95, **options)
+        assert sniffing.dear_to_decode(content) is None
+        assert sniffing.dear_to_decode(content[: len(content) // 2]) is None
+    assert sniffing.dear_to_decode(b"\xff\xd8\xff") is None
+
+
 @pytest.mark.parametrize(
     ("form", "name"), [("WAV", "wav"), ("FLAC", "flac"), ("OGG", "ogg"), ("AIFF", "aiff"), ("AU", "au"), ("MP3", "mp3")]
 )
