@@ -21,6 +21,7 @@ Send = Callable[[Message], Awaitable[None]]
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 """A request id that is taken from outside."""
 
+_LONGEST_QUERY = 2048
 _DRAIN_BYTES = 8 * 1024**2
 _DRAIN_S = 1.0
 _SMALL_BODY = 1024**2
@@ -98,7 +99,7 @@ def request_of(scope: Message) -> Request:
     return Request(
         method=scope["method"],
         path=(path[len(root) :] if root and path.startswith(root) else path) or "/",
-        query=scope.get("query_string", b"").decode("latin-1")[:2048],
+        query=scope.get("query_string", b"").decode("latin-1"),
         headers=headers,
         id=id_of(headers.items()),
     )
@@ -114,13 +115,15 @@ async def read_body(
     slow_s: float,
     bytes_per_s: float = 65536.0,
 ) -> bytes:
-    """The whole body. Refusal 413 once more than `limit` bytes have come or are announced, 408 when it is slow.
+    """The whole body, once its headers are found good (Refusal 414, 415).
+
+    Refusal 413 once more than `limit` bytes have come or are announced, 408 when it is slow.
 
     Slow is what brings less than `bytes_per_s` over `timeout_s`: a telephone may take its time for a whole song, a
     stranger that sends a byte now and then, or all but the last, may not. Refusal 429 when the replica holds too much
     already.
     """
-    _check_announced(request, limit)
+    _check_head(request, limit)
     loop = asyncio.get_running_loop()
     slow = loop.call_later(slow_s, ticket.suspend)
     try:
@@ -156,7 +159,21 @@ async def read_body(
         slow.cancel()
 
 
-def _check_announced(request: Request, limit: int) -> None:
+def _check_head(request: Request, limit: int) -> None:
+    """What can be refused before a byte of the body has come."""
+    if len(request.query) > _LONGEST_QUERY:
+        found, expected = f"{len(request.query)} bytes", f"at most {_LONGEST_QUERY}"
+        raise Refusal(414, "too-large", "the query is too long", found=found, expected=expected)
+    coding = request.header(b"content-encoding").strip()
+    if coding and coding.lower() != "identity":
+        raise Refusal(
+            415,
+            "unsupported-media",
+            "this content coding is not accepted",
+            found=coding[:40],
+            expected="a body as it is, without Content-Encoding",
+            headers={"accept-encoding": "identity"},
+        )
     announced = request.header(b"content-length")
     if not announced:
         return

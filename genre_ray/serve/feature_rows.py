@@ -1,6 +1,5 @@
 """JSON to a row of 57 features, checked value by value. Knows nothing about requests or scaling."""
 
-import json
 import math
 from typing import Any
 
@@ -17,15 +16,48 @@ _NOT_FEATURES = frozenset({"filename", "length", "label"})
 
 _LARGEST = 1e15
 
+_MOST_CONTAINERS = 10_000
+_MOST_COMMAS = 100_000
+"""A whole batch has some hundred objects and some thousand commas; base64 has neither brackets nor commas."""
+
+_SMALL = 256 * 1024
+"""Bytes of JSON that are parsed in milliseconds and a few megabytes, whatever they hold."""
+
 
 def parse_json(content: bytes) -> Any:
-    """The value of a JSON text; Refusal 400 for what is none, NaN included."""
+    """The value of a JSON text; Refusal 400 for what is none, NaN included, 413 for one of very many pieces.
+
+    31 MB of empty lists take 940 MB and seconds, so pieces are counted before any is made.
+    """
+    if len(content) > _SMALL:
+        _require_few_pieces(content)
     try:
         return orjson.loads(content)
     except orjson.JSONDecodeError as error:
         raise Refusal(
             400, "malformed", "not valid JSON", found=str(error)[:120], expected="RFC 8259; NaN is no JSON"
         ) from error
+
+
+def _require_few_pieces(content: bytes) -> None:
+    letters = np.frombuffer(content, dtype=np.uint8)
+    containers = sum(int(np.count_nonzero(letters == ord(bracket))) for bracket in "[{")
+    commas = int(np.count_nonzero(letters == ord(",")))
+    if containers > _MOST_CONTAINERS or commas > _MOST_COMMAS:
+        raise Refusal(
+            413,
+            "too-large",
+            "the JSON document has too many pieces",
+            found=f"{containers} brackets and {commas} commas",
+            expected=f"at most {_MOST_CONTAINERS} brackets and {_MOST_COMMAS} commas",
+        )
+
+
+def shown(value: Any) -> str:
+    """A value that a client sent, in words: a container by its type alone, since it may be deep."""
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "a list"
+    return repr(value[:40] if isinstance(value, str) else value)[:80]
 
 
 def features_from_json(row: Any) -> NDArray[np.float64]:
@@ -59,7 +91,7 @@ def _numbers(values: list[Any]) -> NDArray[np.float64]:
             return row
     for name, value in zip(FEATURE_COLUMNS, values, strict=True):
         if type(value) not in (int, float):
-            raise _bad_features("not_numeric", f"{name}: {json.dumps(value)[:40]}", "numbers")
+            raise _bad_features("not_numeric", f"{name}: {shown(value)}", "numbers")
         if not math.isfinite(value) or abs(value) > _LARGEST:
             raise _bad_features("not_finite", f"{name}: {value!r:.40}", "finite numbers of a size that audio can have")
     return np.array(values, dtype=np.float64)

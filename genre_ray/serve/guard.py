@@ -1,8 +1,8 @@
 """The guard of HAProxy: a program in its place that tightens the configuration Serve wrote, then becomes HAProxy.
 
 Serve lets HAProxy's statistics and metrics listen on all addresses, its admin socket be written by anybody, clients
-stay silent for an hour, says 500 where no server answers, refuses in HTML, and passes every request on however full the
-replicas are.
+stay silent for an hour, says 500 where no server answers, refuses in HTML and without a request's id, and passes every
+request on however full the replicas are.
 There is no setting for that but the path of the program. What is no HTTP at all is still refused in HAProxy's own HTML.
 This file is copied there and run by itself, so it imports the standard library only. Knows nothing about genre_ray.
 """
@@ -50,6 +50,9 @@ _TITLES = {
 }
 """Some of `problems.TITLES`, which cannot be imported from where this file is run."""
 
+_RAW = (422, 425, 501)
+"""Those whose status becomes another, or that `http-error` does not take: files, without a request's id in the body."""
+
 _PAGES: dict[int, tuple[int, str, str, str]] = {
     400: (400, "Bad Request", "malformed", "what was sent is no HTTP request, or its headers are too large"),
     405: (405, "Method Not Allowed", "method", "this method is not allowed here"),
@@ -66,9 +69,14 @@ _PAGES: dict[int, tuple[int, str, str, str]] = {
 """What HAProxy says by itself: its status to ours, its phrase, slug and detail."""
 
 
-def problem(status: int, slug: str, detail: str) -> str:
-    """A problem document (RFC 9457) as `problems.Problem` writes it, without a request's id: HAProxy knows none."""
-    members = {"type": f"/docs#{slug}", "title": _TITLES[slug], "status": status, "detail": detail}
+_ID = "var(txn.genre_ray_id)"
+_RECORDINGS = "/v1/predict/audio /v1/audio-classification"
+"""Ends of the paths whose requests have places of their own in a replica."""
+
+
+def problem(status: int, slug: str, detail: str, **more: str) -> str:
+    """A problem document (RFC 9457) as `problems.Problem` writes it."""
+    members = {"type": f"/docs#{slug}", "title": _TITLES[slug], "status": status, "detail": detail, **more}
     if status == 429:
         members["remedy"] = "send the request again after the time in Retry-After"
     return json.dumps(members, separators=(",", ":"))
@@ -142,7 +150,7 @@ def _tightened_line(line: str, section: str, pages: Path, client_timeout_s: int)
         return [line.replace(" mode 666 ", " mode 600 ")]
     if text.startswith("timeout client "):
         times = [f"timeout client {client_timeout_s}s", "timeout http-request 10s", "timeout tunnel 60s"]
-        return [f"    {found}" for found in (*times, *(f"errorfile {code} {pages}/{code}.problem" for code in _PAGES))]
+        return [f"    {found}" for found in (*times, *_error_pages(pages))]
     if text.startswith("errorfile "):
         return []
     if section == "backend default_backend" and text.startswith("http-request return status 404 "):
@@ -150,15 +158,34 @@ def _tightened_line(line: str, section: str, pages: Path, client_timeout_s: int)
     return [line]
 
 
-def _answer(status: int, slug: str, detail: str, headers: str = "") -> str:
-    return f"status {status} content-type application/problem+json {headers}string '{problem(status, slug, detail)}'"
+def _error_pages(pages: Path) -> list[str]:
+    """What HAProxy says by itself. 502 says our 503, and its status follows (`_frontend_rules`)."""
+    lines = []
+    for code, (status, _, slug, detail) in _PAGES.items():
+        if code in _RAW:
+            lines.append(f"errorfile {code} {pages}/{code}.problem")
+            continue
+        headers = "hdr cache-control no-store " + ("hdr retry-after 2 " if status == 503 else "")
+        lines.append(f"http-error {_answer(status, slug, detail, headers, code=code)}")
+    return lines
+
+
+def _answer(status: int, slug: str, detail: str, headers: str = "", *, code: int | None = None) -> str:
+    body = problem(status, slug, detail, request_id=f"%[{_ID}]")
+    return f"status {code or status} content-type application/problem+json {headers}lf-string '{body}'"
 
 
 def _frontend_rules(max_body: int) -> list[str]:
     large = _answer(413, "too-large", "the announced body is larger than any that is accepted")
     method = _answer(405, "method", "this method is not allowed here", f'hdr allow "{_METHODS.replace(" ", ", ")}" ')
+    plain = f"{{ {_ID} -m reg ^[A-Za-z0-9._:-]{{1,64}}$ }}"  # as `exchange.REQUEST_ID`
     return [
         *(f"    http-request del-header {name}" for name in _STRIPPED),
+        "    http-request set-var(txn.genre_ray_id) req.fhdr(x-request-id)",
+        f"    http-request set-var(txn.genre_ray_id) uuid() unless {plain}",
+        f"    http-request set-header x-request-id %[{_ID}]",
+        f"    http-after-response set-header x-request-id %[{_ID}] unless {{ res.hdr(x-request-id) -m found }}",
+        '    http-after-response set-status 503 reason "Service Unavailable" if { status 502 }',
         f"    http-request return {large} if {{ req.hdr_val(content-length) gt {max_body} }}",
         f"    http-request return {method} unless {{ method {_METHODS} }}",
     ]
@@ -168,16 +195,18 @@ def _shedding_rules(max_in_progress: int) -> list[str]:
     """While replicas say that they are full (429 in the last second), a little less is passed on than they hold.
 
     A refusal in a replica waits for the computation before it; one here takes no part of a replica's time. It takes
-    both signs: slow bodies alone fill connections and not replicas, which then do not say 429.
+    both signs: slow bodies alone fill connections and not replicas, which then do not say 429. Recordings and all else
+    are counted apart, as in a replica: neither is refused because the other's places are taken.
     """
     answer = _answer(429, "overloaded", "all replicas are full", "hdr retry-after 1 hdr cache-control no-store ")
     unread = _answer(400, "malformed", "the headers of the request cannot be read")
     return [
-        "    stick-table type integer size 1 expire 10s store gpc0,gpc0_rate(1s)",
-        "    http-request track-sc2 int(1)",
+        "    stick-table type integer size 16 expire 10s store conn_cur,gpc0,gpc0_rate(1s)",
+        f"    http-request track-sc2 int(2) if METH_POST {{ path_end {_RECORDINGS} }}",
+        "    http-request track-sc2 int(1) if METH_POST !{ sc2_tracked }",
         "    http-request set-var(txn.genre_ray_servers) nbsrv",
-        f"    http-request return {answer} if METH_POST {{ sc2_gpc0_rate gt 0 }} "
-        f"{{ be_conn,div(txn.genre_ray_servers) ge {max_in_progress - max_in_progress // _ONE_FREE_IN} }}",
+        f"    http-request return {answer} if {{ sc2_gpc0_rate gt 0 }} "
+        f"{{ sc2_conn_cur,div(txn.genre_ray_servers) ge {max_in_progress - max_in_progress // _ONE_FREE_IN} }}",
         "    http-response sc-inc-gpc0(2) if { status 429 }",
         # The server in a replica says so in plain text; whatever the application says carries that header.
         f"    http-response return {unread} if {{ status 400 }} !{{ res.hdr(x-content-type-options) -m found }}",
@@ -205,16 +234,15 @@ def main(arguments: list[str]) -> None:
 
 
 def write_pages(folder: Path) -> None:
-    """What HAProxy says by itself, as problem documents."""
-    for code, page in _PAGES.items():
-        (folder / f"{code}.problem").write_bytes(_page(*page))
+    """What HAProxy says by itself and takes from files, as problem documents."""
+    for code in _RAW:
+        (folder / f"{code}.problem").write_bytes(_page(*_PAGES[code]))
 
 
 def _page(status: int, phrase: str, slug: str, detail: str) -> bytes:
     """A whole response, as HAProxy wants its error files."""
     body = problem(status, slug, detail)
-    again = "Retry-After: 2\r\n" if status == 503 else ""
-    head = f"HTTP/1.1 {status} {phrase}\r\nContent-Type: application/problem+json\r\nCache-Control: no-store\r\n{again}"
+    head = f"HTTP/1.1 {status} {phrase}\r\nContent-Type: application/problem+json\r\nCache-Control: no-store\r\n"
     return f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()
 
 

@@ -76,7 +76,7 @@ def card_of(engine: Engine) -> dict[str, Any]:
         "created": manifest.get("created"),
         "trained_on": manifest.get("data", {}).get("name"),
         "protocol": manifest.get("data", {}).get("protocol"),
-        "refused": engine.refused,
+        "refused": engine.refused is not None,
         "limits": {
             "body_bytes": limits.max_body_bytes,
             "audio_bytes": limits.max_audio_bytes,

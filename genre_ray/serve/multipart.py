@@ -5,8 +5,11 @@ from dataclasses import dataclass
 
 from genre_ray.serve.problems import Refusal
 
-_BOUNDARY = re.compile(r'boundary=(?:"([^"\r\n]{1,70})"|([^\s;"]{1,70}))', re.IGNORECASE)
-_NAME = re.compile(rb'[;\s]name=(?:"([^"\r\n]{1,64})"|([^\s;"]{1,64}))', re.IGNORECASE)
+_PARAMETER = re.compile(r'\s*;\s*(?:([^\s=;"]+)\s*=\s*(?:"((?:[^"\\\r\n]|\\[^\r\n])*)"|([^\s;"]*))|(?=;|$))')
+_ESCAPED = re.compile(r"\\(.)")
+_LONGEST_BOUNDARY = 70  # RFC 2046, section 5.1.1
+_LONGEST_NAME = 64
+_LONGEST_PADDING = 64
 _LONGEST_HEAD = 4096
 
 
@@ -21,13 +24,15 @@ class Part:
 
 def parse(body: bytes, content_type: str, *, max_parts: int) -> dict[str, Part]:
     """The parts by name; Refusal 400 when the body is not what its content type says, 413 for too many parts."""
-    match = _BOUNDARY.search(content_type)
-    if match is None:
+    _, parameters = _value_of(content_type)
+    boundary = parameters.get("boundary", "")
+    if not 0 < len(boundary) <= _LONGEST_BOUNDARY:
         raise _malformed("the content type names no boundary", content_type)
-    delimiter = b"--" + (match[1] or match[2]).encode("latin-1", "replace")
+    delimiter = b"--" + boundary.encode("latin-1", "replace")
     position = _first(body, delimiter)
     parts: dict[str, Part] = {}
     while body[position : position + 2] != b"--":
+        position = _after_padding(body, position)
         if body[position : position + 2] != b"\r\n":
             raise _malformed("a boundary is not followed by a line end", "")
         if len(parts) == max_parts:
@@ -59,6 +64,12 @@ def _first(body: bytes, delimiter: bytes) -> int:
     return found + 2 + len(delimiter)
 
 
+def _after_padding(body: bytes, position: int) -> int:
+    """Where the line of a boundary ends: spaces and tabs may follow it (RFC 2046, section 5.1.1)."""
+    line = body[position : position + _LONGEST_PADDING]
+    return position + len(line) - len(line.lstrip(b" \t"))
+
+
 def _part(body: bytes, start: int, end: int) -> Part:
     if body.startswith(b"\r\n", start):
         raise _malformed("a part has no headers", "")
@@ -70,13 +81,44 @@ def _part(body: bytes, start: int, end: int) -> Part:
         key, _, value = line.partition(b":")
         match key.strip().lower():
             case b"content-disposition":
-                match = _NAME.search(value)
-                name = (match[1] or match[2]).decode("utf-8", "replace") if match else None
+                if name is not None:
+                    raise _malformed("a part has two dispositions", "")
+                name = _name_of(value.decode("utf-8", "replace"))
             case b"content-type":
                 content_type = value.strip().decode("latin-1").lower()
     if name is None:
         raise _malformed("a part has no name", "")
     return Part(name, content_type, body[split + 4 : end])
+
+
+def _name_of(disposition: str) -> str:
+    kind, parameters = _value_of(disposition)
+    if kind != "form-data":
+        raise _malformed("a part is no form-data", kind[:40])
+    name = parameters.get("name", "")
+    if not 0 < len(name) <= _LONGEST_NAME:
+        raise _malformed("a part has no name", "")
+    return name
+
+
+def _value_of(header: str) -> tuple[str, dict[str, str]]:
+    """A header's value in small letters, and its parameters one by one: a quoted one may hold what looks like others.
+
+    Refusal 400 for one that is none, and for two of one name.
+    """
+    kind, semicolon, _ = header.partition(";")
+    parameters: dict[str, str] = {}
+    position = len(kind) if semicolon else len(header)
+    end = len(header.rstrip())
+    while position < end:
+        match = _PARAMETER.match(header, position)
+        if match is None or (match[1] or "").lower() in parameters:
+            raise _malformed("a header has parameters that cannot be read, or one twice", header[position:][:40])
+        position = match.end()
+        if match[1]:
+            quoted = match[2]
+            parameters[match[1].lower()] = match[3] if quoted is None else _ESCAPED.sub(r"\1", quoted)
+    return kind.strip().lower(), parameters
 
 
 def _malformed(message: str, found: str) -> Refusal:

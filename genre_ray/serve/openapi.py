@@ -1,5 +1,6 @@
 """The service described: OpenAPI 3.1, and the metadata of the Open Inference Protocol. Knows nothing about Ray."""
 
+from collections.abc import Collection
 from importlib.metadata import version
 from typing import Any
 
@@ -9,6 +10,7 @@ from genre_ray.schema import FEATURE_COLUMNS
 from genre_ray.serve import documentation
 from genre_ray.serve.pages import Asset
 from genre_ray.serve.problems import CONTENT_TYPE, TITLES, TYPE_PREFIX
+from genre_ray.serve.protocol import AUDIO_OPTIONS, FIGURE_OPTIONS, ITEM_OPTIONS, LIST_OPTIONS
 from genre_ray.serve.settings import Limits, ServeArgs
 
 _JSON = "application/json"
@@ -62,33 +64,32 @@ def _posts(limits: Limits) -> dict[str, Any]:
     audio: dict[str, Any] = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in _AUDIO_TYPES}
     audio["multipart/form-data"] = {"schema": _object({"audio": {"type": "string", "format": "binary"}}, ["audio"])}
     audio[_JSON] = {"schema": {"$ref": "#/components/schemas/AudioRequest"}}
-    ranked, everything = ["top_k", "threshold"], ["top_k", "threshold", "explain", "over_time", "clip_s"]
     hugging_face = {"type": "array", "items": {"$ref": "#/components/schemas/Label"}}
     return {
-        "/v1/predict": _post("A figure and its features", "predict", figure, "Answer", [*ranked, "explain"]),
-        "/v1/predict/audio": _post("A recording", "predictAudio", audio, "Answer", everything),
+        "/v1/predict": _post("A figure and its features", "predict", figure, "Answer", FIGURE_OPTIONS),
+        "/v1/predict/audio": _post("A recording", "predictAudio", audio, "Answer", AUDIO_OPTIONS),
         "/v1/predict/batch": _post(
             f"Up to {limits.max_batch_items} figures; one bad item never fails the others",
             "predictBatch",
             {_JSON: {"schema": {"$ref": "#/components/schemas/BatchRequest"}}},
             "BatchAnswer",
-            [],
+            (),
         ),
         "/v1/audio-classification": _post(
             "A recording, answered in the shape that Hugging Face's clients read",
             "audioClassification",
             audio,
             hugging_face,
-            ranked,
+            LIST_OPTIONS,
         ),
     }
 
 
 def _post(
-    summary: str, operation: str, content: dict[str, Any], answer: str | dict[str, Any], options: list[str]
+    summary: str, operation: str, content: dict[str, Any], answer: str | dict[str, Any], options: Collection[str]
 ) -> dict[str, Any]:
     schema = {"$ref": f"#/components/schemas/{answer}"} if isinstance(answer, str) else answer
-    refusals = ("400", "401", "408", "413", "415", "422", "429", "503", "504")
+    refusals = ("400", "401", "408", "413", "414", "415", "422", "429", "503", "504")
     return {
         "post": {
             "summary": summary,
@@ -139,6 +140,7 @@ def _option_parameters() -> list[dict[str, Any]]:
         "explain": ("What in the spectrogram spoke for the answer", {"type": "boolean"}),
         "over_time": ("The genres' course through the recording", {"type": "boolean"}),
         "clip_s": ("Window in seconds, instead of the model's own", {"type": "number", "minimum": 1, "maximum": 120}),
+        "function_to_apply": ("How scores are made; softmax is what is done", {"type": "string", "enum": ["softmax"]}),
     }
     return [
         {"name": name, "in": "query", "required": False, "description": text, "schema": schema}
@@ -151,6 +153,8 @@ def _schemas(limits: Limits) -> dict[str, Any]:
     probability = {"type": "number", "minimum": 0, "maximum": 1}
     base64 = {"type": "string", "contentEncoding": "base64"}
     features = {"$ref": "#/components/schemas/Features"}
+    figure = {"figure": base64, "features": features}
+    ranked = {name: {"$ref": f"#/components/parameters/{name}/schema"} for name in ITEM_OPTIONS}
     label = _object({"label": text, "score": probability}, ["label", "score"])
     model = _object({"name": text, "version": text}, ["name", "version"])
     row = {
@@ -160,6 +164,7 @@ def _schemas(limits: Limits) -> dict[str, Any]:
         "predictions": {"type": "array", "items": {"$ref": "#/components/schemas/Label"}},
         "probabilities": {"type": "object", "additionalProperties": probability},
     }
+    item = {"id": text, "model": model, "problem": {"$ref": "#/components/schemas/Problem"}}
     required = ["label", "score", "unsure", "predictions", "probabilities"]
     extras = {"over_time": {"type": "object"}, "explanation": {"type": "object"}}
     return {
@@ -171,7 +176,7 @@ def _schemas(limits: Limits) -> dict[str, Any]:
             ],
         },
         "Label": label,
-        "FigureRequest": _object({"figure": base64, "features": features}),
+        "FigureRequest": _object(figure),
         "AudioRequest": _object({"audio": base64}, ["audio"]),
         "BatchRequest": _object(
             {
@@ -179,7 +184,7 @@ def _schemas(limits: Limits) -> dict[str, Any]:
                     "type": "array",
                     "minItems": 1,
                     "maxItems": limits.max_batch_items,
-                    "items": _object({"id": text, "figure": base64, "features": features}),
+                    "items": _object({"id": {"type": "string", "maxLength": 128}} | figure | ranked),
                 }
             },
             ["items"],
@@ -187,7 +192,7 @@ def _schemas(limits: Limits) -> dict[str, Any]:
         "Answer": _object(row | extras | {"model": model, "request_id": text}, [*required, "model", "request_id"]),
         "BatchAnswer": _object(
             {
-                "items": {"type": "array", "items": {"type": "object"}},
+                "items": {"type": "array", "items": _object(item | row, ["id"])},
                 "answered": {"type": "integer"},
                 "failed": {"type": "integer"},
                 "model": model,
@@ -208,7 +213,7 @@ def _schemas(limits: Limits) -> dict[str, Any]:
                 "instance": text,
                 "request_id": text,
             },
-            ["type", "title", "status", "detail", "request_id"],
+            ["type", "title", "status", "detail"],
         ),
     }
 

@@ -1,30 +1,38 @@
-"""Request bytes to a Track and options: multipart, JSON with base64, or the raw file; what it is, is sniffed.
+"""Request bytes to a Track and what is asked about it; each field and option that is not known is named.
 
 Knows nothing about Ray, servers, or models.
 """
 
-import binascii
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 from urllib.parse import parse_qsl
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
 from genre_ray.config import Config
 from genre_ray.errors import FigureError
 from genre_ray.schema import Track
-from genre_ray.serve import multipart, sniffing
-from genre_ray.serve.feature_rows import features_from_json, parse_json
+from genre_ray.serve import sniffing
+from genre_ray.serve.feature_rows import features_from_json, parse_json, shown
+from genre_ray.serve.parts import Kind, decoded, is_json, media_of, parts_of
 from genre_ray.serve.problems import Refusal
 from genre_ray.serve.settings import Limits
 
-Kind = Literal["figure", "audio", "any"]
-"""What a path accepts: figure and features, audio, or (for tests of parity) whatever the body holds."""
+FIGURE_OPTIONS = ("top_k", "threshold", "explain")
+AUDIO_OPTIONS = ("top_k", "threshold", "explain", "over_time", "clip_s")
+ITEM_OPTIONS = ("top_k", "threshold")
+LIST_OPTIONS = ("top_k", "threshold", "clip_s", "function_to_apply")
+"""What may be asked for: about a figure, a recording, an item of a batch, and where Hugging Face's clients ask."""
 
-_OPTION_NAMES = frozenset({"top_k", "threshold", "explain", "over_time", "clip_s"})
-_FILE_PARTS: dict[str, str] = {"figure": "figure", "image": "figure", "audio": "audio", "file": "file"}
-_TEXT_LIMIT = 64 * 1024
+_OPTION_NAMES = frozenset({*AUDIO_OPTIONS, *LIST_OPTIONS})
+_HOLDS: dict[Kind, tuple[str, ...]] = {
+    "figure": ("figure", "features"),
+    "audio": ("audio",),
+    "any": ("figure", "features", "audio"),
+}
+_LONGEST_ID = 128
 _MAX_QUERY_FIELDS = 32
 
 
@@ -46,6 +54,16 @@ class Options(Config):
     clip_s: float | None = Field(None, ge=1.0, le=120.0)
     """Window in seconds, instead of the model's own (audio only)."""
 
+    function_to_apply: Literal["softmax"] | None = None
+    """Hugging Face's name for how scores are made; the one that is made here."""
+
+    @field_validator("top_k", "threshold", "clip_s", mode="before")
+    @classmethod
+    def _no_boolean(cls, value: Any) -> Any:
+        if isinstance(value, bool):
+            raise PydanticCustomError("number", "a number, not true or false")
+        return value
+
 
 @dataclass(frozen=True, slots=True)
 class Inquiry:
@@ -56,21 +74,22 @@ class Inquiry:
 
 
 def inquiry_from_request(
-    body: bytes, content_type: str, *, kind: Kind = "any", query: str = "", limits: Limits | None = None, name: str = ""
+    body: bytes,
+    content_type: str,
+    *,
+    kind: Kind = "any",
+    accepted: Collection[str] = AUDIO_OPTIONS,
+    query: str = "",
+    limits: Limits | None = None,
+    name: str = "",
 ) -> Inquiry:
-    """Decode one request. Refusal or TrackError says what was found and what is accepted."""
+    """Decode one request, `accepted` being its options. Refusal or TrackError says what was found and is accepted."""
     limits = limits or Limits()
-    media = content_type.partition(";")[0].strip().lower()
     wanted: dict[str, Any] = _from_query(query) if query else {}
-    parts: dict[str, Any]
-    if media == "multipart/form-data":
-        parts = _from_multipart(body, content_type, limits)
-    elif media == "application/json" or (media.endswith("+json") and media.startswith("application/")):
-        parts = _from_json(body)
-    else:
-        parts = {_raw_part(body, media, kind): body}
+    parts = parts_of(body, content_type, kind=kind, max_parts=limits.max_parts)
     wanted |= {key: parts.pop(key) for key in list(parts) if key in _OPTION_NAMES}
-    return Inquiry(_track(parts, kind, limits, name or "request"), options_from(wanted))
+    options = options_from(wanted, accepted)
+    return Inquiry(_track(parts, kind, limits, name or "request"), options)
 
 
 def track_from_request(body: bytes, content_type: str, *, name: str = "request", limits: Limits | None = None) -> Track:
@@ -78,31 +97,58 @@ def track_from_request(body: bytes, content_type: str, *, name: str = "request",
     return inquiry_from_request(body, content_type, limits=limits, name=name).track
 
 
-def options_from(values: Mapping[str, Any]) -> Options:
-    """Options from a query, a form or JSON; Refusal 422 names field, value and range."""
-    known = {name: value for name, value in values.items() if name in _OPTION_NAMES and value not in ("", None)}
-    if not known:
+def options_from(values: Mapping[str, Any], accepted: Collection[str] = AUDIO_OPTIONS) -> Options:
+    """Options from a query, a form or JSON; Refusal 422 names field, value and range, or what is accepted."""
+    unknown = sorted(name for name, value in values.items() if name not in accepted and value is not None)
+    if unknown:
+        raise Refusal(
+            422,
+            "invalid",
+            "an option is not known here",
+            found=", ".join(unknown[:5])[:120],
+            expected=", ".join(accepted) or "no options: those of an item stand beside its figure",
+        )
+    given = {name: value for name, value in values.items() if value not in ("", None)}
+    if not given:
         return Options()
     try:
-        return Options.model_validate(known)
+        return Options.model_validate(given)
     except ValidationError as error:
         first = error.errors()[0]
         raise Refusal(
             422,
             "invalid",
             f"the option {'.'.join(str(part) for part in first['loc'])} cannot be used",
-            found=repr(first.get("input"))[:80],
+            found=shown(first.get("input")),
             expected=first["msg"],
         ) from error
+
+
+def batch_from_request(
+    body: bytes, content_type: str, *, query: str, limits: Limits
+) -> tuple[list[Inquiry | Exception], list[str]]:
+    """As `items_from_batch`; Refusal 415 for what is not said to be JSON, 422 for a query."""
+    media = media_of(content_type)
+    if not is_json(media):
+        found = media or "no content type"
+        raise Refusal(415, "unsupported-media", "a batch is JSON", found=found[:80], expected="application/json")
+    if query:
+        options_from(_from_query(query), ())
+    return items_from_batch(body, limits)
 
 
 def items_from_batch(body: bytes, limits: Limits) -> tuple[list[Inquiry | Exception], list[str]]:
     """The items of a batch body with their ids; an item that cannot be decoded is its error, in its place."""
     document = parse_json(body)
     rows = document.get("items") if isinstance(document, dict) else document
-    if not isinstance(rows, list) or not rows:
+    if not isinstance(rows, list) or not rows or (isinstance(document, dict) and len(document) > 1):
+        others = sorted(set(document) - {"items"}) if isinstance(document, dict) else []
         raise Refusal(
-            422, "invalid", "the batch has no items", expected='{"items": [{"id": "", "figure": "", "features": {}}]}'
+            422,
+            "invalid",
+            "the batch has members beside its items" if others else "the batch has no items",
+            found=", ".join(others[:5])[:120] or None,
+            expected='{"items": [{"id": "", "figure": "", "features": {}}]}',
         )
     if len(rows) > limits.max_batch_items:
         raise Refusal(
@@ -118,16 +164,25 @@ def items_from_batch(body: bytes, limits: Limits) -> tuple[list[Inquiry | Except
 
 def _id_of(row: Any, index: int) -> str:
     given = row.get("id") if isinstance(row, dict) else None
-    return given[:128] if isinstance(given, str) and given else str(index)
+    return given if _is_id(given) else str(index)
+
+
+def _is_id(given: Any) -> TypeGuard[str]:
+    return isinstance(given, str) and 0 < len(given) <= _LONGEST_ID
 
 
 def _item(row: Any, name: str, limits: Limits) -> Inquiry | Exception:
     try:
         if not isinstance(row, dict):
             raise Refusal(422, "invalid", "an item of the batch is not an object", found=type(row).__name__)
-        parts = {key: value for key, value in row.items() if key != "id"}
+        parts = dict(row)
+        given = parts.pop("id", None)
+        if given not in ("", None) and not _is_id(given):
+            expected = f"a string of at most {_LONGEST_ID} characters"
+            raise Refusal(422, "invalid", "the id of an item cannot be used", found=shown(given), expected=expected)
         wanted = {key: parts.pop(key) for key in list(parts) if key in _OPTION_NAMES}
-        return Inquiry(_track(_decoded(parts), "figure", limits, name), options_from(wanted))
+        options = options_from(wanted, ITEM_OPTIONS)
+        return Inquiry(_track(decoded(parts), "figure", limits, name), options)
     except Exception as error:  # one bad item never fails the others: the error is that item's answer
         return error
 
@@ -141,94 +196,26 @@ def _from_query(query: str) -> dict[str, str]:
             "malformed",
             "the query has too many fields",
             found=f"{1 + query.count('&')} fields",
-            expected=f"at most {_MAX_QUERY_FIELDS}, of which {', '.join(sorted(_OPTION_NAMES))} have a meaning",
+            expected=f"at most {_MAX_QUERY_FIELDS}",
         ) from error
-
-
-def _from_multipart(body: bytes, content_type: str, limits: Limits) -> dict[str, Any]:
-    parts: dict[str, Any] = {}
-    for name, part in multipart.parse(body, content_type, max_parts=limits.max_parts).items():
-        if name in _FILE_PARTS:
-            parts[_FILE_PARTS[name]] = part.content
-        elif len(part.content) > _TEXT_LIMIT:
-            raise Refusal(413, "too-large", f"the field {name!r} is too long", expected=f"at most {_TEXT_LIMIT} bytes")
-        elif name == "features":
-            parts[name] = parse_json(part.content)
-        else:
-            parts[name] = part.content.decode("utf-8", "replace")
-    return parts
-
-
-def _from_json(body: bytes) -> dict[str, Any]:
-    document = parse_json(body)
-    if not isinstance(document, dict):
-        raise Refusal(
-            422, "invalid", "the JSON document is not an object", found=type(document).__name__, expected="an object"
-        )
-    parameters = document.pop("parameters", None)  # Hugging Face's clients: {"inputs": base64, "parameters": {...}}
-    if isinstance(parameters, dict):
-        document |= parameters
-    if "inputs" in document:
-        document["audio"] = document.pop("inputs")
-    return _decoded(document)
-
-
-def _decoded(document: dict[str, Any]) -> dict[str, Any]:
-    return {
-        _FILE_PARTS.get(key, key): _from_base64(value, key) if key in _FILE_PARTS and value is not None else value
-        for key, value in document.items()
-    }
-
-
-def _from_base64(value: Any, field: str) -> bytes:
-    if not isinstance(value, str):
-        raise Refusal(
-            422, "invalid", f"{field} is not a string", found=type(value).__name__, expected="the file in base64"
-        )
-    text = value.partition(",")[2] if value.startswith("data:") else value
-    try:
-        return binascii.a2b_base64(text.encode("ascii"), strict_mode=True)
-    except (ValueError, UnicodeEncodeError) as error:
-        raise Refusal(
-            422, "invalid", f"{field} is not base64", found=str(error)[:80], expected="the file in base64 (RFC 4648)"
-        ) from error
-
-
-def _raw_part(body: bytes, media: str, kind: Kind) -> str:
-    """Which file a raw body is: by its first bytes; its declared type only words the refusal."""
-    if kind != "audio" and sniffing.image_header(body) is not None:
-        return "figure"
-    if kind != "figure" and sniffing.audio_format(body) is not None:
-        return "audio"
-    expected = {
-        "figure": "multipart/form-data or application/json",
-        "audio": f"{', '.join(sniffing.AUDIO_FORMATS)} as the raw body, multipart/form-data or application/json",
-        "any": "multipart/form-data, application/json, or a raw file",
-    }[kind]
-    status, slug = (415, "unsupported-media") if body else (400, "malformed")
-    found = f"{media or 'no content type'}, beginning with {body[:8].hex()}" if body else "an empty body"
-    raise Refusal(status, slug, "the body is of no kind that is accepted here", found=found, expected=expected)
 
 
 def _track(parts: dict[str, Any], kind: Kind, limits: Limits, name: str) -> Track:
     if parts.get("file") is not None:
         content = parts.pop("file")
-        parts["figure" if sniffing.image_header(content) else "audio"] = content
-    unknown = sorted(set(parts) - {"figure", "audio", "features"})
-    accepted = {"figure": "figure, features", "audio": "audio", "any": "figure, features, audio"}[kind]
+        parts[kind if kind != "any" else "figure" if sniffing.image_header(content) else "audio"] = content
+    parts = {name: value for name, value in parts.items() if value is not None or name not in _HOLDS["any"]}
+    unknown = sorted(set(parts) - set(_HOLDS[kind]))
+    accepted = ", ".join(_HOLDS[kind])
     if unknown:
         raise Refusal(
             422,
             "invalid",
             "a field is not known here",
             found=", ".join(unknown[:5])[:120],
-            expected=f"{accepted}, and the options {', '.join(sorted(_OPTION_NAMES))}",
+            expected=f"{accepted}, and options",
         )
     audio, figure, row = parts.get("audio"), parts.get("figure"), parts.get("features")
-    if kind == "audio":
-        figure = row = None
-    elif kind == "figure":
-        audio = None
     if audio is None and figure is None and row is None:
         raise Refusal(422, "invalid", "the request holds nothing to classify", expected=accepted)
     return Track(

@@ -3,11 +3,16 @@
 Knows nothing about Ray or how questions are answered.
 """
 
+from collections.abc import Callable
+
 from genre_ray.serve import openapi, pages
 from genre_ray.serve.backend import Backend
 from genre_ray.serve.exchange import Request, Response, json_response, not_allowed
 from genre_ray.serve.problems import Refusal
 from genre_ray.serve.settings import ServeArgs
+
+About = Callable[[Request], Response]
+"""What tells of the model or the service."""
 
 
 class Reader:
@@ -17,37 +22,57 @@ class Reader:
         self._backend = backend
         self._name = args.name
         self._assets = pages.assets() | openapi.assets(args)
+        model = f"/v2/models/{args.name}"
+        self._abouts: dict[str, About] = {
+            "/v1/model": self._card,
+            "/v2": self._server,
+            "/v2/health/live": self._live,
+            "/v2/health/ready": self._ready,
+            model: self._metadata,
+            f"{model}/ready": self._ready,
+        }
 
     def answer(self, request: Request) -> Response:
         """The document at the request's path; Refusal 404, 405, or 503 while the model is not warm."""
-        found = self._assets.get(request.path)
-        if found is None and not request.path.startswith(("/v1/", "/v2")):
-            raise _nothing()
+        found = self._found(request.path)
         if request.method not in ("GET", "HEAD"):
             raise not_allowed(request, "GET, HEAD")
-        if found is not None:
-            return found.response(request.header(b"if-none-match"))
-        return self._about_the_model(request)
+        return found(request)
 
-    def _about_the_model(self, request: Request) -> Response:
-        """Health, readiness and metadata as in the Open Inference Protocol, version 2."""
-        name, backend = self._name, self._backend
-        model = f"/v2/models/{name}"
-        models = (model, f"{model}/versions/{backend.version if backend.ready else ''}")
-        if request.path == "/v2/health/live":
-            return json_response({"live": True})
-        if request.path in ("/v2/health/ready", *(f"{path}/ready" for path in models)):
-            if not backend.ready:
-                raise Refusal(503, "not-ready", "the model is not warm yet", retry_after_s=2)
-            return json_response({"name": name, "ready": True})
-        if request.path == "/v2":
-            return json_response(openapi.server_metadata())
-        if request.path in models:
-            return json_response(openapi.model_metadata(name, backend.card()))
-        if request.path == "/v1/model":
-            return json_response(backend.card() | {"name": name, "request_id": request.id})
-        raise _nothing()
+    def _found(self, path: str) -> About:
+        asset = self._assets.get(path)
+        if asset is not None:
+            return lambda request: _unless_known(asset, request.header(b"if-none-match"))
+        return self._abouts.get(path) or self._about_a_version(path)
+
+    def _about_a_version(self, path: str) -> About:
+        """The metadata and readiness of the version that answers now; Refusal 404 for any other path."""
+        start, backend = f"/v2/models/{self._name}/versions/", self._backend
+        if path.startswith(start) and backend.ready:
+            if path == start + backend.version:
+                return self._metadata
+            if path == f"{start}{backend.version}/ready":
+                return self._ready
+        raise Refusal(404, "not-found", "there is nothing at this path", remedy="GET /docs lists the paths")
+
+    def _live(self, _: Request) -> Response:
+        return json_response({"live": True})
+
+    def _ready(self, _: Request) -> Response:
+        if not self._backend.ready:
+            raise Refusal(503, "not-ready", "the model is not warm yet", retry_after_s=2)
+        return json_response({"name": self._name, "ready": True})
+
+    def _server(self, _: Request) -> Response:
+        return json_response(openapi.server_metadata())
+
+    def _metadata(self, _: Request) -> Response:
+        return json_response(openapi.model_metadata(self._name, self._backend.card()))
+
+    def _card(self, request: Request) -> Response:
+        return json_response(self._backend.card() | {"name": self._name, "request_id": request.id})
 
 
-def _nothing() -> Refusal:
-    return Refusal(404, "not-found", "there is nothing at this path", remedy="GET /docs lists the paths")
+def _unless_known(asset: pages.Asset, given: str) -> Response:
+    """The asset, or 304 by its tag or by `*`, which is any (RFC 9110, section 13.1.2)."""
+    return asset.response(asset.tag if given.strip() == "*" else given)

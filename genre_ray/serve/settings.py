@@ -41,7 +41,8 @@ class Limits(Config):
     """A body that keeps this pace may take longer than `body_timeout_s`."""
 
     max_held_bytes: int = Field(256 * 1024**2, ge=1024**2)
-    """Bytes of unfinished requests that one replica holds at once; beyond, bodies are refused with 429."""
+    """Bytes of unfinished requests that one replica holds at once, half of them recordings and half all else; beyond,
+    bodies are refused with 429."""
 
     slow_body_s: float = Field(0.5, gt=0.0, le=60.0)
     """A body that takes longer than this gives up its place in the queue until it is complete."""
@@ -62,10 +63,11 @@ class Limits(Config):
     """Processor time for spectrogram and features of all windows of one recording; 128 windows take thirteen."""
 
     max_in_progress: int = Field(16, ge=1, le=4096)
-    """Requests that one replica holds at once; the next is refused with 429 before its body is read."""
+    """Requests that one replica holds at once, as many recordings beside them; the next is refused with 429 before its
+    body is read."""
 
     max_readers: int = Field(256, ge=1, le=65536)
-    """Bodies that one replica reads at once, slow ones included."""
+    """Bodies that one replica reads at once, slow ones included; of recordings as many beside them."""
 
 
 class Security(Config):

@@ -10,9 +10,11 @@ import logging
 import os
 import re
 import time
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Protocol
 
 from genre_ray.serve.exchange import Message, Receive, Send
+from genre_ray.serve.routes import POSTS, reads
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span, Tracer
@@ -21,7 +23,6 @@ logger = logging.getLogger(__name__)
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 _STAGE = re.compile(r"([\w-]+);dur=([\d.]+)")
-_KNOWN = re.compile(r"/v\d/[a-z_/-]{1,60}")
 
 
 class Application(Protocol):
@@ -32,7 +33,10 @@ class Application(Protocol):
 
 
 def traced(application: Application, *, service: str) -> Application:
-    """The application with its requests traced, or as it is where no endpoint is named or the packages are missing."""
+    """The application with its requests traced, or as it is where no endpoint is named or the packages are missing.
+
+    `service` is the model's name, too.
+    """
     if not any(os.environ.get(name) for name in ENDPOINTS):
         return application
     try:
@@ -46,15 +50,16 @@ def traced(application: Application, *, service: str) -> Application:
     resource = Resource.create({"service.name": os.environ.get("OTEL_SERVICE_NAME", service)})
     provider = TracerProvider(resource=resource)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    return Traced(application, provider.get_tracer(__name__))
+    return Traced(application, provider.get_tracer(__name__), routes=(*POSTS, *reads(service)))
 
 
 class Traced:
-    """ASGI around ASGI: a span for each HTTP request."""
+    """ASGI around ASGI: a span for each HTTP request, named by its path where that is one of `routes`."""
 
-    def __init__(self, application: Application, tracer: "Tracer") -> None:
+    def __init__(self, application: Application, tracer: "Tracer", *, routes: Collection[str]) -> None:
         self._application = application
         self._tracer = tracer
+        self._routes = frozenset(routes)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """ASGI entry."""
@@ -65,7 +70,7 @@ class Traced:
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
         carrier = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        path = scope["path"] if _KNOWN.fullmatch(scope["path"]) else "other"  # names that strangers cannot multiply
+        path = scope["path"] if scope["path"] in self._routes else "other"  # names that strangers cannot multiply
         attributes = {"http.request.method": scope["method"][:10], "http.route": path}
         parent = TraceContextTextMapPropagator().extract(carrier)
         name = f"{attributes['http.request.method']} {path}"

@@ -6,14 +6,14 @@ Runs under Serve, under any ASGI server, and in a test without one. Knows nothin
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from genre_ray.serve import answers, protocol
 from genre_ray.serve.admission import Admission, Turns
 from genre_ray.serve.backend import Backend
-from genre_ray.serve.engine import Answered
+from genre_ray.serve.engine import TOGETHER, Answered
 from genre_ray.serve.exchange import (
     ClientGoneError,
     Message,
@@ -31,7 +31,7 @@ from genre_ray.serve.gate import Gate
 from genre_ray.serve.problems import CONTENT_TYPE, Refusal, problem_of
 from genre_ray.serve.protocol import Inquiry, Options
 from genre_ray.serve.reading import Reader
-from genre_ray.serve.settings import ServeArgs
+from genre_ray.serve.settings import Limits, ServeArgs
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +55,7 @@ class Route:
     handler: Handler
     limit: int
     kind: Literal["figure", "audio", "batch"]
+    admission: Admission
 
 
 class WebApplication:
@@ -75,18 +76,17 @@ class WebApplication:
         self._telemetry = telemetry
         self._adds_request_id = adds_request_id
         limits = args.limits
-        self.admission = Admission(
-            places=limits.max_in_progress, readers=limits.max_readers, max_held=limits.max_held_bytes
-        )
+        self.admission, self.audio_admission = _admission(limits), _admission(limits)
         self._turns = Turns()
+        self._items = asyncio.Semaphore(_items_at_once(args))
         self._reader = Reader(backend, args)
+        figures, recordings = self.admission, self.audio_admission
+        in_base64 = limits.max_audio_bytes * 4 // 3 + 65536
         self._posts = {
-            "/v1/predict": Route(self._predict, limits.max_body_bytes, "figure"),
-            "/v1/predict/audio": Route(self._predict_audio, limits.max_audio_bytes * 4 // 3 + 65536, "audio"),
-            "/v1/predict/batch": Route(self._predict_batch, limits.max_batch_bytes, "batch"),
-            "/v1/audio-classification": Route(
-                self._audio_classification, limits.max_audio_bytes * 4 // 3 + 65536, "audio"
-            ),
+            "/v1/predict": Route(self._predict, limits.max_body_bytes, "figure", figures),
+            "/v1/predict/audio": Route(self._predict_audio, in_base64, "audio", recordings),
+            "/v1/predict/batch": Route(self._predict_batch, limits.max_batch_bytes, "batch", figures),
+            "/v1/audio-classification": Route(self._audio_classification, in_base64, "audio", recordings),
         }
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -125,9 +125,9 @@ class WebApplication:
         if request.method != "POST":
             raise not_allowed(request, "POST")
         request.key = self._gate.admit(request.header(b"authorization"))
-        ticket = self.admission.enter()
+        ticket = route.admission.enter()
         if ticket is None:
-            raise self._overloaded()
+            raise _overloaded(route.admission)
         with ticket:
             limits = self._args.limits
             body = await read_body(
@@ -140,10 +140,10 @@ class WebApplication:
                 bytes_per_s=limits.body_bytes_per_s,
             )
             if not ticket.body_read():
-                raise self._overloaded()
+                raise _overloaded(route.admission)
             start = time.perf_counter()
             response = await self._in_time(route, request, body)
-            self.admission.took(time.perf_counter() - start)
+            route.admission.took(time.perf_counter() - start)
             return response
 
     async def _in_time(self, route: Route, request: Request, body: bytes) -> Response:
@@ -157,16 +157,6 @@ class WebApplication:
                 504, "timeout", "no answer within the time limit of the service", expected=f"{seconds:g} s"
             ) from error
 
-    def _overloaded(self) -> Refusal:
-        return Refusal(
-            429,
-            "overloaded",
-            "the service is at its limit",
-            found=f"{self.admission.in_progress} requests in progress",
-            remedy="send the request again after the time in Retry-After",
-            retry_after_s=self.admission.retry_after_s,
-        )
-
     async def _predict(self, request: Request, body: bytes) -> Response:
         answered = await self._figure(request, body)
         members = self._members(answered, request)
@@ -178,6 +168,7 @@ class WebApplication:
             body,
             request.header(b"content-type"),
             kind="figure",
+            accepted=protocol.FIGURE_OPTIONS,
             query=request.query,
             limits=self._args.limits,
             name=request.id,
@@ -194,7 +185,7 @@ class WebApplication:
         return answered
 
     async def _predict_audio(self, request: Request, body: bytes) -> Response:
-        inquiry = self._audio_inquiry(request, body)
+        inquiry = self._audio_inquiry(request, body, protocol.AUDIO_OPTIONS)
         members = await self._backend.answer_audio(inquiry, request.id)
         timing, version = _server_timing(members.pop("stages", {})), members.pop("version", "")
         headers = {"server-timing": timing, "x-model-version": version}
@@ -202,16 +193,17 @@ class WebApplication:
 
     async def _audio_classification(self, request: Request, body: bytes) -> Response:
         """Hugging Face's shape: a bare list, so that version and id travel in headers."""
-        inquiry = self._audio_inquiry(request, body)
+        inquiry = self._audio_inquiry(request, body, protocol.LIST_OPTIONS)
         members = await self._backend.answer_audio(inquiry, request.id)
         headers = {"x-model-version": str(members["version"])}
         return Response(200, answers.to_json(members["predictions"]), headers=headers)
 
-    def _audio_inquiry(self, request: Request, body: bytes) -> Inquiry:
+    def _audio_inquiry(self, request: Request, body: bytes, accepted: Collection[str]) -> Inquiry:
         return protocol.inquiry_from_request(
             body,
             request.header(b"content-type"),
             kind="audio",
+            accepted=accepted,
             query=request.query,
             limits=self._args.limits,
             name=request.id,
@@ -220,18 +212,24 @@ class WebApplication:
     async def _predict_batch(self, request: Request, body: bytes) -> Response:
         """An answer or a problem for each item, in order."""
         async with self._turns:
-            items, names = protocol.items_from_batch(body, self._args.limits)
+            items, names = protocol.batch_from_request(
+                body, request.header(b"content-type"), query=request.query, limits=self._args.limits
+            )
         rows = await asyncio.gather(*(self._row(item, name, request) for item, name in zip(items, names, strict=True)))
         failed = sum("problem" in row for row in rows)
         members = {"items": rows, "answered": len(rows) - failed, "failed": failed}
-        return json_response(members | self._stamp(request, self._backend.version))
+        versions = {row["model"]["version"] for row in rows if "model" in row}
+        version = ", ".join(sorted(versions)) or self._backend.version  # two when one is exchanged meanwhile
+        return json_response(members | self._stamp(request, version), {"x-model-version": version})
 
     async def _row(self, item: Inquiry | Exception, name: str, request: Request) -> dict[str, Any]:
         try:
             if isinstance(item, Exception):
                 raise item
-            answered = await self._answered(item, request)
-            return {"id": name} | self._prediction(answered, item.options)
+            async with self._items:
+                await asyncio.sleep(0)  # whatever answers at once, the loop goes round between
+                answered = await self._answered(item, request)
+            return {"id": name} | self._prediction(answered, item.options) | {"model": self._model(answered.version)}
         except Exception as error:
             self._log_if_ours(request, error)
             return {"id": name, "problem": problem_of(error).members()}
@@ -244,7 +242,10 @@ class WebApplication:
         return prediction_of_answer(answered, options, self._args)
 
     def _stamp(self, request: Request, version: str) -> dict[str, Any]:
-        return {"model": {"name": self._args.name, "version": version}, "request_id": request.id}
+        return {"model": self._model(version), "request_id": request.id}
+
+    def _model(self, version: str) -> dict[str, str]:
+        return {"name": self._args.name, "version": version}
 
     def _problem(self, request: Request, error: Exception) -> Response:
         self._log_if_ours(request, error)
@@ -255,6 +256,28 @@ class WebApplication:
     def _log_if_ours(self, request: Request, error: BaseException) -> None:
         if problem_of(error).status == 500:
             logger.error("request %s to %s failed", request.id, request.path[:200], exc_info=error)
+
+
+def _admission(limits: Limits) -> Admission:
+    """Places for requests of one kind: figures, or recordings. Neither can take the other's places or memory."""
+    return Admission(places=limits.max_in_progress, readers=limits.max_readers, max_held=limits.max_held_bytes // 2)
+
+
+def _overloaded(admission: Admission) -> Refusal:
+    return Refusal(
+        429,
+        "overloaded",
+        "the service is at its limit",
+        found=f"{admission.in_progress} requests in progress",
+        remedy="send the request again after the time in Retry-After",
+        retry_after_s=admission.retry_after_s,
+    )
+
+
+def _items_at_once(args: ServeArgs) -> int:
+    """Items of all batches that wait beside the figures of others: what fills one pass, so that these come next."""
+    gathered = args.device == "cuda" or args.batching.when == "always"
+    return args.batching.max_batch_size if gathered else TOGETHER
 
 
 def prediction_of_answer(answered: Answered, options: Options, args: ServeArgs) -> dict[str, Any]:

@@ -55,6 +55,8 @@ class Reply:
             problem = json.loads(self.body)
             if problem.get("status") != self.status or not str(problem.get("type")).startswith("/docs#"):
                 return f"no problem document: {self.body[:200]!r}"
+            if self.status not in (400, 501) and not problem.get("request_id"):
+                return f"no request's id: {self.body[:200]!r}"  # HAProxy has none for what it cannot parse
         return ""
 
 
@@ -318,10 +320,17 @@ def _forms() -> Iterator[tuple[str, bytes]]:
     for head in (
         "", "name=", 'name=""', "name=figure", 'name="figure', "name*=UTF-8''figure", 'filename="../../x"; name="figure"',
         'name="figure"; filename="' + "a" * 5000 + '"', 'name="fig\x00ure"', 'name="FIGURE"', 'name="figure"; name="features"',
+        'name="figure"\r\nContent-Disposition: form-data; name="features"', 'filename="; name=features"; name="figure"',
         'name="figure\r\nX: y"', 'name="\u202efigure"', "name=" + "a" * 5000,
     ):  # fmt: skip
         yield f"disposition {head[:30]!r}", sent((head, png), ('name="features"', row))
     whole = form(('name="figure"', png), ('name="features"', row))
+    yield "an attachment", request("/v1/predict", whole.replace(b"form-data;", b"attachment;"), MULTIPART)
+    yield (
+        "blanks after boundaries",
+        request("/v1/predict", whole.replace(b"--BB\r\n", b"--BB" + b" \t" * 30 + b"\r\n"), MULTIPART),
+    )
+    yield "a boundary in a quote", request("/v1/predict", whole, 'multipart/form-data; x="; boundary=ZZ"; boundary=BB')
     yield "another boundary", request("/v1/predict", whole, "multipart/form-data; boundary=CC")
     yield "cut off", request("/v1/predict", whole[:-20], MULTIPART)
     yield "only a boundary", request("/v1/predict", b"--BB--", MULTIPART)
@@ -348,6 +357,9 @@ def _json() -> Iterator[tuple[str, bytes]]:
         "brackets": b"[" * 500_000, "objects": b'{"a":' * 300_000, "brackets closed": b"[" * 100_000 + b"]" * 100_000,
         "depth under figure": b'{"figure":' + deep + b"}", "depth under features": b'{"features":' + deep + b"}",
         "depth in a feature": b'{"features":[' + deep + b",1" * 56 + b"]}", "depth in a column": b'{"features":{"tempo":' + deep + b"}}",
+        "depth of a thousand in a feature": b'{"features":[' + deep[:900] + b"[" * 100 + b"]" * 100 + deep[900:] + b",1" * 56 + b"]}",
+        "a million lists": b'{"features":[' + b"[]," * 2**20 + b"1]}", "a million objects": b'{"features":[' + b"{}," * 2**20 + b"1]}",
+        "two million numbers": b'{"features":[' + b"1," * 2_000_000 + b"1]}", "parameters are a string": b'{"inputs":"AAAA","parameters":"x"}',
         "depth under top_k": b'{"features":[1],"top_k":' + deep + b"}", "depth under an unknown key": b'{"x":' + deep + b"}",
         "depth under parameters": b'{"inputs":"AAAA","parameters":' + deep + b"}", "depth by objects": b'{"top_k":' + b'{"a":' * 900 + b"1" + b"}" * 901,
         "a proto": b'{"__proto__": {"x": 1}, "constructor": 1}', "figure is a list": b'{"figure": [1,2]}', "figure is true": b'{"figure": true}',
@@ -363,10 +375,14 @@ def _json() -> Iterator[tuple[str, bytes]]:
         "no items": b'{"items": []}', "items is a number": b'{"items": 1}', "a thousand items": b'{"items": [' + b"{}," * 999 + b"{}]}",
         "items of every kind": b'{"items": [null, 1, "a", [], {}, true, 1e308, {"id": {}}, {"id": "' + b"x" * 5000 + b'"}, {"figure": {}}]}',
         "ids alike": b'{"items": [{"id": "a"}, {"id": "a"}]}', "deep items": b'{"items": [' + deep + b"]}", "deep ids": b'{"items": [{"id": ' + deep + b"}]}",
+        "ids of every kind": b'{"items": [{"id": 7}, {"id": 1e99}, {"id": true}, {"id": []}, {"id": ""}]}', "members beside the items": b'{"items": [{}], "top_k": 1}',
+        "explain in every item": b'{"items": [' + b",".join([b'{"features": [], "explain": true}'] * 64) + b"]}", "ten million lists": b'{"items": [' + b"[]," * 10_000_000 + b"1]}",
         "deep options": b'{"items": [{"top_k": ' + deep + b', "features": []}]}', "deep features": b'{"items": [{"features": [' + deep + b",1" * 56 + b"]}]}",
     }  # fmt: skip
     for name, body in batches.items():
         yield f"batch: {name}", request("/v1/predict/batch", body)
+    yield "batch: a picture", request("/v1/predict/batch", figure(), "image/png")
+    yield "batch: a query", request("/v1/predict/batch?top_k=1", b'{"items": [{}]}')
 
 
 def _features() -> Iterator[tuple[str, bytes]]:
@@ -400,8 +416,8 @@ def _features() -> Iterator[tuple[str, bytes]]:
 def _options() -> Iterator[tuple[str, bytes]]:
     good = document()
     for query in (
-        "top_k=0", "top_k=-1", "top_k=1.5", "top_k=1e3", "top_k=99999999999999999999", "top_k=", "top_k=%00", "top_k=%ff", "top_k[]=1",
-        "threshold=nan", "threshold=inf", "threshold=-0.0", "threshold=1e-999", "clip_s=nan", "clip_s=1e308", "clip_s=-5", "clip_s=0",
+        "top_k=0", "top_k=-1", "top_k=1.5", "top_k=1e3", "top_k=99999999999999999999", "top_k=", "top_k=%00", "top_k=%ff", "top_k[]=1", "topk=3", "pad=" + "x" * 2040 + "&top_k=1",
+        "function_to_apply=sigmoid", "threshold=nan", "threshold=inf", "threshold=-0.0", "threshold=1e-999", "clip_s=nan", "clip_s=1e308", "clip_s=-5", "clip_s=0",
         "explain=maybe", "explain=1&explain=0", "over_time=%F0%9F%98%80", "&" * 50, "&".join(f"a{i}=1" for i in range(33)),
         "&".join(["top_k=1"] * 500), "=" * 500, "a=" + "x" * 6000, ";".join(["a=1"] * 50), "%", "%zz", "top_k=%31", "?top_k=1?", "#top_k=1",
     ):  # fmt: skip

@@ -44,6 +44,16 @@ def test_a_query_of_many_fields_is_malformed_and_no_failure_of_ours() -> None:
     assert refused.value.status == 400
 
 
+def test_a_query_that_is_too_long_is_414_and_never_cut(engine: Engine, args: ServeArgs) -> None:
+    async def scene() -> httpx.Response:
+        transport = httpx.ASGITransport(app=WebApplication(LocalBackend(engine), args))
+        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+            return await client.post(f"/v1/predict?top_k={'0' * 2048}1", content=b"{}")
+
+    response = asyncio.run(scene())
+    assert (response.status_code, response.json()["found"]) == (414, "2055 bytes")
+
+
 @pytest.mark.parametrize("kind", [b"zTXt", b"iTXt", b"iCCP", b"tEXt", b"eXIf", b"fdAT"])
 def test_what_inflates_beside_the_pixels_is_refused_unread(kind: bytes, figure: bytes) -> None:
     note = attacks["chunk"](kind, bytes(sniffing.MAX_BESIDE + 1))

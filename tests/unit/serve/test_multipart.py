@@ -29,6 +29,55 @@ def test_a_file_name_has_no_meaning() -> None:
     assert multipart.parse(sent, TYPE, max_parts=2) == {"figure": multipart.Part("figure", "image/png", b"abc")}
 
 
+def part(*heads: str) -> bytes:
+    return b"--XX\r\n" + b"".join(head.encode() + b"\r\n" for head in heads) + b"\r\nabc\r\n--XX--\r\n"
+
+
+@pytest.mark.parametrize(
+    ("disposition", "name"),
+    [
+        ('form-data; filename="x; name=figure"; name="features"', "features"),
+        ('form-data; filename="a\\"; name=\\"figure"; name="features"', "features"),
+        ("form-data; NAME=features;", "features"),
+        ('FORM-DATA;filename=a;; name = "features" ', "features"),
+        ('form-data; name="fea\\\\tures"', "fea\\tures"),
+    ],
+)
+def test_the_name_of_a_part_is_its_own_and_not_one_inside_another_parameter(disposition: str, name: str) -> None:
+    found = multipart.parse(part(f"Content-Disposition: {disposition}"), TYPE, max_parts=1)
+    assert [(name, found[name].content) for name in found] == [(name, b"abc")]
+
+
+@pytest.mark.parametrize(
+    "heads",
+    [
+        ('Content-Disposition: form-data; name="a"', 'Content-Disposition: form-data; name="b"'),
+        ('Content-Disposition: attachment; name="a"',),
+        ('Content-Disposition: name="a"',),
+        ('Content-Disposition: form-data; name="a"; name="b"',),
+        ('Content-Disposition: form-data; name="a',),
+        ('Content-Disposition: form-data; name="a"b',),
+        ("Content-Disposition: form-data; name",),
+        (f'Content-Disposition: form-data; name="{"a" * 65}"',),
+    ],
+)
+def test_a_disposition_that_says_two_things_or_none_is_refused(heads: tuple[str, ...]) -> None:
+    with pytest.raises(Refusal, match="not valid multipart"):
+        multipart.parse(part(*heads), TYPE, max_parts=2)
+
+
+def test_blanks_may_follow_a_boundary() -> None:
+    sent = part('Content-Disposition: form-data; name="a"').replace(b"--XX\r\nC", b"--XX \t \r\nC")
+    assert multipart.parse(sent, TYPE, max_parts=1)["a"].content == b"abc"
+
+
+def test_the_boundary_is_not_one_inside_another_parameter() -> None:
+    sent = part('Content-Disposition: form-data; name="a"')
+    assert (
+        multipart.parse(sent, 'multipart/form-data; x="; boundary=YY"; boundary=XX', max_parts=1)["a"].content == b"abc"
+    )
+
+
 def test_a_quoted_boundary_and_a_preamble_are_accepted() -> None:
     found = multipart.parse(b"to be skipped\r\n" + body(("a", b"1")), 'multipart/form-data; boundary="XX"', max_parts=1)
     assert found["a"].content == b"1"

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
-from genre_ray.serve import tracing
+from genre_ray.serve import openapi, tracing
+from genre_ray.serve.routes import POSTS, reads
+from genre_ray.serve.settings import ServeArgs
 
 pytest.importorskip("opentelemetry.sdk.trace", reason="needs opentelemetry-sdk")
 
@@ -36,7 +38,7 @@ def spans(
             sent.append(message)
 
         scope = {"type": "http", "method": "POST", "path": path, "headers": headers or []}
-        await tracing.Traced(application, provider.get_tracer("test"))(scope, None, send)  # type: ignore[arg-type]
+        await tracing.Traced(application, provider.get_tracer("test"), routes=("/v1/predict",))(scope, None, send)  # type: ignore[arg-type]
 
     asyncio.run(ask())
     assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
@@ -56,10 +58,16 @@ def test_a_request_is_a_span_below_its_callers_with_its_stages_below_it() -> Non
     assert found["decode"].end_time == found["forward"].start_time
 
 
-def test_an_error_is_marked_and_a_path_of_a_strangers_making_has_no_name_of_its_own() -> None:
-    (span,) = spans("/v1/predict/../../etc/passwd%00", status=503).values()
+@pytest.mark.parametrize("path", ["/v1/predict/../../etc/passwd%00", "/v1/aaaaaaaa", "/v9/qwerty/x", "/v1/predict/"])
+def test_an_error_is_marked_and_a_path_of_a_strangers_making_has_no_name_of_its_own(path: str) -> None:
+    (span,) = spans(path, status=503).values()
     assert span.name == "POST other"
     assert span.status.status_code == StatusCode.ERROR
+
+
+def test_traces_know_the_paths_of_the_service_and_no_others() -> None:
+    described = openapi.document(ServeArgs(name="genre"))["paths"]
+    assert set(described) == {*POSTS, *reads("genre")}
 
 
 def test_a_broken_traceparent_starts_a_trace_of_its_own() -> None:

@@ -3,15 +3,17 @@ import base64
 import json
 import logging
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import orjson
 import pytest
 
-from genre_ray.serve.engine import Engine
+from genre_ray.serve.engine import TOGETHER, Answered, Engine
 from genre_ray.serve.gate import Gate
 from genre_ray.serve.local import LocalBackend
+from genre_ray.serve.protocol import Inquiry
 from genre_ray.serve.settings import Limits, Security, ServeArgs
 from genre_ray.serve.tokens import Tokens
 from genre_ray.serve.web import WebApplication
@@ -69,6 +71,89 @@ def test_one_bad_item_of_a_batch_has_a_problem_and_the_others_their_answers(ask:
     assert answer["items"][1]["problem"]["status"] == 415
     assert answer["items"][0]["probabilities"] == answer["items"][2]["probabilities"]
     assert (answer["answered"], answer["failed"]) == (2, 1)
+    assert answer["items"][0]["model"] == answer["model"]
+
+
+def test_each_item_of_a_batch_names_the_model_that_answered_it(engine: Engine, document: dict[str, Any]) -> None:
+    class Two(LocalBackend):
+        async def answer_figure(self, inquiry: Inquiry, request_id: str) -> Answered:
+            return replace(await super().answer_figure(inquiry, request_id), version=f"v-{inquiry.track.id}")
+
+    def asked(*names: str) -> httpx.Response:
+        items = [document | {"id": name} for name in names]
+        client = serving(WebApplication(Two(engine), engine.args))
+        return asyncio.run(client.post("/v1/predict/batch", json={"items": items}))
+
+    one, two = asked("a", "a"), asked("a", "b")
+    assert one.json()["model"]["version"] == one.headers["x-model-version"] == "v-a"
+    assert two.json()["model"]["version"] == two.headers["x-model-version"] == "v-a, v-b"
+    assert [row["model"]["version"] for row in two.json()["items"]] == ["v-a", "v-b"]
+
+
+def test_a_figure_waits_for_a_few_items_of_batches_and_not_for_all(engine: Engine, document: dict[str, Any]) -> None:
+    seen: list[str] = []
+
+    class Slow(LocalBackend):
+        async def answer_figure(self, inquiry: Inquiry, request_id: str) -> Answered:
+            seen.append(request_id)
+            return await super().answer_figure(inquiry, request_id)
+
+    async def scene() -> None:
+        client = serving(WebApplication(Slow(engine), engine.args))
+        items = {"items": [document] * 40}
+        named = [{"x-request-id": name} for name in ("batch-1", "batch-2", "figure")]
+        batches = [asyncio.create_task(client.post("/v1/predict/batch", json=items, headers=h)) for h in named[:2]]
+        while not seen:
+            await asyncio.sleep(0)
+        answer = await client.post("/v1/predict", json=document, headers=named[2])
+        assert answer.status_code == 200
+        before = len(seen)
+        assert [(await batch).json()["answered"] for batch in batches] == [40, 40]
+        assert before <= 4 * TOGETHER
+
+    asyncio.run(scene())
+
+
+def test_recordings_that_wait_leave_the_places_of_figures_free(engine: Engine, document: dict[str, Any]) -> None:
+    class Waiting(LocalBackend):
+        async def answer_audio(self, inquiry: Inquiry, request_id: str) -> dict[str, Any]:
+            await asyncio.sleep(0.5)
+            return {"version": "v", "predictions": []}
+
+    limits = Limits(max_in_progress=2)
+    application = WebApplication(Waiting(engine), engine.args.model_copy(update={"limits": limits}))
+
+    async def scene() -> list[int]:
+        client = serving(application)
+        sound = b"fLaC" + bytes(60)
+        recordings = [asyncio.create_task(client.post("/v1/predict/audio", content=sound)) for _ in range(3)]
+        await asyncio.sleep(0.1)
+        figure = await client.post("/v1/predict", json=document)
+        return [figure.status_code, *sorted([(await recording).status_code for recording in recordings])]
+
+    assert asyncio.run(scene()) == [200, 200, 200, 429]
+
+
+def test_a_refused_checkpoint_is_told_to_strangers_without_its_place(engine: Engine, ask: Ask) -> None:
+    assert ask("GET", "/v1/model").json()["refused"] is False
+    engine.refused = {"checkpoint": "/srv/customer-x", "reason": "/srv/customer-x: damaged"}
+    response = ask("GET", "/v1/model")
+    assert response.json()["refused"] is True
+    assert "customer-x" not in response.text
+
+
+@pytest.mark.parametrize("path", ["/v1/predict", "/v1/predict/batch", "/v1/predict/audio"])
+def test_a_packed_body_is_refused_by_the_name_of_its_coding(ask: Ask, path: str) -> None:
+    response = ask("POST", path, content=b"x", headers={"content-encoding": "gzip"})
+    assert (response.status_code, response.json()["found"]) == (415, "gzip")
+    assert response.headers["accept-encoding"] == "identity"
+    assert ask("POST", path, content=b"", headers={"content-encoding": "identity"}).json()["found"] != "identity"
+
+
+def test_the_list_for_hugging_face_computes_nothing_that_it_does_not_answer(ask: Ask) -> None:
+    response = ask("POST", "/v1/audio-classification?explain=1&over_time=1", content=b"fLaC" + bytes(60))
+    assert (response.status_code, response.json()["found"]) == (422, "explain, over_time")
+    assert "function_to_apply" in response.json()["expected"]
 
 
 @pytest.mark.parametrize(
@@ -76,6 +161,11 @@ def test_one_bad_item_of_a_batch_has_a_problem_and_the_others_their_answers(ask:
     [
         ("GET", "/nothing", 404),
         ("GET", "/v1/nothing", 404),
+        ("POST", "/v1/nothing", 404),
+        ("POST", "/v1/predict/", 404),
+        ("POST", "/v2xyz", 404),
+        ("POST", "/v2/models/genre/infer", 404),
+        ("POST", "/v2/models/genre", 405),
         ("GET", "/v1/predict", 405),
         ("DELETE", "/v1/model", 405),
         ("OPTIONS", "/v1/predict", 405),
@@ -269,6 +359,7 @@ def test_an_asset_that_the_browser_has_is_not_sent_again(ask: Ask) -> None:
     tag = ask("GET", "/openapi.json").headers["etag"]
     again = ask("GET", "/openapi.json", headers={"if-none-match": tag})
     assert (again.status_code, again.content) == (304, b"")
+    assert ask("GET", "/openapi.json", headers={"if-none-match": "*"}).status_code == 304
 
 
 def test_json_and_multipart_get_the_same_answer(
