@@ -143,7 +143,7 @@ def _rows(document: dict[str, Any]) -> list[Prediction | ServiceError]:
     try:
         shared = {"model": document["model"], "request_id": document["request_id"]}
         return [
-            ServiceError(row["problem"]["status"], row["problem"]) if "problem" in row else _prediction(row | shared)
+            ServiceError(row["problem"]["status"], row["problem"]) if "problem" in row else _prediction(shared | row)
             for row in document["items"]
         ]
     except (KeyError, TypeError) as error:
