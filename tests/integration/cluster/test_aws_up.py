@@ -66,7 +66,7 @@ class Cluster:
             session_name="test", config_reader=reader, gcs_client=SimpleNamespace(address="10.0.0.1:6379")
         )
 
-    def demand(self, bundle: dict[str, float], count: int, *, until: Callable[[], bool], seconds: float = 20) -> None:
+    def demand(self, bundle: dict[str, float], count: int, *, until: Callable[[], bool], seconds: float = 60) -> None:
         """Lets the autoscaler see unfulfilled demand until something is so."""
         from ray.autoscaler.v2 import autoscaler
         from ray.core.generated import autoscaler_pb2 as wire
@@ -96,6 +96,16 @@ class Cluster:
             while not until() and time.monotonic() < end:
                 assert self.autoscaler.update_autoscaling_state() is not None
                 time.sleep(0.2)
+
+    def stop_monitor(self) -> None:
+        """Lets what it has in hand come to an end: its threads must not outlive the model of AWS."""
+        provider = self.autoscaler._cloud_instance_provider
+        threads = [provider._main_executor, provider._node_launcher_executors]
+        for subscriber in self.autoscaler._instance_manager._status_update_subscribers:
+            threads += [made for made in [getattr(subscriber, "_ray_installation_executor", None)] if made]
+        assert len(threads) == 3
+        for executor in threads:
+            executor.shutdown(wait=True)
 
     def down(self) -> None:
         from ray.autoscaler._private import commands
@@ -165,6 +175,7 @@ def cluster(raised: Cluster) -> Iterator[Cluster]:
     """With a head, no worker, and a monitor that has just started."""
     raised.start_monitor()
     yield raised
+    raised.stop_monitor()
     raised.refused = lambda asked: None
     for kind, instances in raised.instances().items():
         for instance in instances if kind != "head" else ():
@@ -238,7 +249,8 @@ def test_where_spot_is_refused_the_same_machine_is_made_on_demand(cluster: Clust
 
 def test_no_more_stand_in_than_the_file_allows_and_the_rest_waits_for_spot(cluster: Cluster) -> None:
     cluster.refused = of_spot("InsufficientInstanceCapacity")
-    cluster.demand({"CPU": 1, "GPU": 1}, 4, until=lambda: len(cluster.markets("gpu_spot")) > 2, seconds=6)
+    cluster.demand({"CPU": 1, "GPU": 1}, 4, until=lambda: len(cluster.markets("gpu_spot")) == 2, seconds=60)
+    cluster.demand({"CPU": 1, "GPU": 1}, 4, until=lambda: len(cluster.markets("gpu_spot")) > 2, seconds=4)
     assert cluster.markets("gpu_spot") == ["on demand"] * 2
     cluster.refused = lambda asked: None
     cluster.demand({"CPU": 1, "GPU": 1}, 4, until=lambda: len(cluster.markets("gpu_spot")) > 3)
@@ -275,6 +287,7 @@ def test_nothing_stands_in_for_a_type_that_is_not_named_or_after_another_error(
 
 def test_ray_down_ends_everything(cluster: Cluster) -> None:
     cluster.demand({"CPU": 1, "GPU": 1}, 1, until=lambda: "gpu_spot" in cluster.instances())
+    cluster.stop_monitor()
     cluster.down()
     assert cluster.instances() == {}
 
