@@ -14,6 +14,8 @@ from genre_ray.cluster.scan import holds_placeholder
 PROVIDER_KEYS = frozenset(
     {
         "type",
+        "module",
+        "on_demand",
         "region",
         "availability_zone",
         "cache_stopped_nodes",
@@ -28,7 +30,7 @@ PROVIDER_KEYS = frozenset(
         "worker_liveness_check",
     }
 )
-"""What Ray 2.60 reads from `provider` for AWS (ray/autoscaler/_private/aws and constants)."""
+"""What Ray 2.60 reads from `provider` for AWS (ray/autoscaler/_private/aws and constants), and `provider.py` here."""
 
 _SET_BY_RAY = {"MinCount", "MaxCount", "DryRun", "ClientToken"}
 _IMAGE = re.compile(r"ami-[0-9a-f]{8,17}|resolve:ssm:[\w./-]+(:\d+)?")

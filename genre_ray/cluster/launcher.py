@@ -19,7 +19,7 @@ import jsonschema
 import ray.autoscaler
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-from genre_ray.cluster import aws, gcp, onpremise
+from genre_ray.cluster import aws, gcp, onpremise, spot
 from genre_ray.cluster.commands import check_start
 from genre_ray.cluster.problem import Problem, inside, spelling
 
@@ -87,7 +87,7 @@ def _prepare(document: Mapping[str, Any]) -> tuple[dict[str, Any], Problem | Non
         )
     finally:
         ray_logger.setLevel(level)
-    if document["provider"].get("type") == "aws":
+    if spot.cloud(document["provider"]) == "aws":
         # `ray up` asks AWS for the resources of a type that names none.
         for kind in prepared.get("available_node_types", {}).values():
             if isinstance(kind, dict):
@@ -112,7 +112,8 @@ def _explain(error: Any) -> Iterator[Problem]:
 
 
 def _check_cloud(document: Mapping[str, Any], provider: Mapping[str, Any]) -> Iterator[Problem]:
-    kind = provider["type"]
+    kind = spot.cloud(provider)
+    yield from spot.check(document)
     if kind == "local":
         yield from onpremise.check_provider(provider)
     if kind not in ("aws", "gcp"):

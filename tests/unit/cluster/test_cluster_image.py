@@ -46,12 +46,20 @@ def test_every_copied_path_is_let_through_and_nothing_else(shipped: Path) -> Non
     assert copied == allowed
 
 
-def test_the_docker_section_of_the_readme_is_one_that_validates(shipped: Path) -> None:
-    import yaml
-    from ray.autoscaler._private.docker import validate_docker_config
-
-    text = (shipped / "README.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
-    section = yaml.safe_load(block)
-    validate_docker_config(section)
-    assert section["docker"]["container_name"]
+def test_a_login_shell_and_a_mount_find_what_ray_up_needs(shipped: Path) -> None:
+    """`ray up` runs `bash --login`, where Debian's /etc/profile sets PATH anew, and asks the image for HOME."""
+    text = (shipped / "Dockerfile").read_text(encoding="utf-8")
+    (line,) = re.findall(r"&& (echo .*) > /etc/profile\.d/genre_ray\.sh", text)
+    written = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True).stdout
+    shell = subprocess.run(
+        ["bash", "-c", f"PATH=/usr/bin; export PATH; {written}\nprintenv PATH"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert shell.stdout == "/opt/env/bin:/usr/bin\n"
+    assert re.search(r"^ENV (.*\\\n)*\s+HOME=/home/ray\b", text, re.MULTILINE)
+    assert "mkdir /home/ray/.ray" in text
+    # The autoscaler on the head reaches the workers from within the container.
+    (packages,) = re.findall(r"apt-get install --yes --no-install-recommends (.*?) \\", text)
+    assert {"openssh-client", "rsync"} <= set(packages.split())

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-from genre_ray.cluster import validate
+from genre_ray.cluster import spot, validate
 
 Read = Callable[[str], str]
 Check = Callable[[str], list[str]]
@@ -42,21 +42,21 @@ SILENT = [
     pytest.param("=127.0.0.1", "=0.0.0.0", "opens the dashboard, which runs any code", id="open dashboard"),
     pytest.param("--autoscaling-config=~/ray_bootstrap_config.yaml", "", "lacks --autoscaling-config", id="no scaling"),
     pytest.param("ray start --address=$RAY_HEAD_IP:6379", "ray start", "lacks --address", id="worker alone"),
-    pytest.param("max_workers: 16", "max_workers: 60", "exceeds max_workers of the whole cluster, 26", id="sizes"),
+    pytest.param("max_workers: 16", "max_workers: 60", "exceeds max_workers of the whole cluster, 24", id="sizes"),
     pytest.param("idle_timeout_minutes: 5", "idle_timeout_minutes: 0", "is not above 0 (value 0)", id="idle"),
     pytest.param("cluster_name: genre-ray", "cluster_name: 'genre ray'", "no name for a tag", id="name"),
 ]
 """Each is a change to cluster/aws.yaml that Ray's own validation takes without a word."""
 
 
-@pytest.mark.parametrize("name", ["aws.yaml", "gcp.yaml", "local.yaml"])
+@pytest.mark.parametrize("name", ["aws.yaml", "aws-docker.yaml", "gcp.yaml", "local.yaml"])
 def test_a_shipped_file_lacks_only_what_its_user_must_fill_in(name: str, shipped: Path, workplace: Path) -> None:
     lines = validate(shipped / name)
     assert lines
     assert all("still to be filled in" in line and "; write " in line for line in lines)
 
 
-@pytest.mark.parametrize("name", ["aws.yaml", "gcp.yaml", "local.yaml"])
+@pytest.mark.parametrize("name", ["aws.yaml", "aws-docker.yaml", "gcp.yaml", "local.yaml"])
 def test_a_shipped_file_filled_in_has_no_problem(name: str, filled: Read, problems_of: Check) -> None:
     assert problems_of(filled(name)) == []
 
@@ -75,10 +75,12 @@ def test_what_ray_lets_pass_is_found(right: str, wrong: str, said: str, filled: 
 
 
 def test_typos_that_ray_finds_are_all_reported_at_once(filled: Read, problems_of: Check) -> None:
-    text = filled("aws.yaml").replace("upscaling_speed:", "upscalling_speed:").replace("priority: 0", "prioritty: 0")
+    text = (
+        filled("aws.yaml").replace("upscaling_speed:", "upscalling_speed:").replace("min_workers: 0", "min_wrkers: 0")
+    )
     lines = problems_of(text)
     assert any("upscalling_speed: unknown key" in line and "did you mean upscaling_speed?" in line for line in lines)
-    assert any("gpu_on_demand.prioritty: unknown key (value 0)" in line for line in lines)
+    assert any("gpu_spot.min_wrkers: unknown key (value 0)" in line for line in lines)
 
 
 @pytest.mark.parametrize(
@@ -108,15 +110,15 @@ def test_a_rule_that_opens_a_port_to_the_world_is_found(filled: Read, problems_o
 
 def test_a_private_key_wants_the_name_of_its_pair_for_every_type(filled: Read, problems_of: Check) -> None:
     lines = problems_of(filled("aws.yaml").replace("ssh_user: ubuntu", "ssh_user: ubuntu\n  ssh_private_key: ~/k.pem"))
-    assert sum("node_config.KeyName: is missing" in line for line in lines) == 4
+    assert sum("node_config.KeyName: is missing" in line for line in lines) == 3
     assert any("auth.ssh_private_key: is not there (value ~/k.pem)" in line for line in lines)
 
 
 def test_credentials_in_the_file_are_found_and_not_repeated(filled: Read, problems_of: Check) -> None:
     secret = "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY"
     text = filled("aws.yaml").replace(
-        "  type: aws\n",
-        f"  type: aws\n  aws_credentials: {{aws_access_key_id: AKIAIOSFODNN7EXAMPLE, aws_secret_key: {secret}}}\n",
+        "  type: external\n",
+        f"  type: external\n  aws_credentials: {{aws_access_key_id: AKIAIOSFODNN7EXAMPLE, aws_secret_key: {secret}}}\n",
     )
     lines = problems_of(text)
     assert any("provider.aws_credentials: holds credentials" in line for line in lines)
@@ -126,7 +128,7 @@ def test_credentials_in_the_file_are_found_and_not_repeated(filled: Read, proble
 
 def test_what_ray_sets_itself_is_refused(filled: Read, problems_of: Check) -> None:
     text = filled("aws.yaml").replace("InstanceType: g6.xlarge", "MinCount: 3\n      InstanceType: g6.xlarge")
-    assert sum("MinCount: is set by Ray itself (value 3)" in line for line in problems_of(text)) == 2
+    assert sum("MinCount: is set by Ray itself (value 3)" in line for line in problems_of(text)) == 1
 
 
 @pytest.mark.parametrize(
@@ -210,3 +212,44 @@ def test_a_file_of_no_known_kind_says_so(text: str, said: str, problems_of: Chec
 
 def test_a_missing_file_is_a_problem_and_no_traceback(workplace: Path) -> None:
     assert "cannot be read" in validate(Path("nowhere.yaml"))[0]
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "said"),
+    [
+        (
+            "{gpu_spot: 2}",
+            "{gpu_spott: 2}",
+            "provider.on_demand.gpu_spott: no node type on spot (value 2); did you mean",
+        ),
+        ("{gpu_spot: 2}", "{head: 2}", "provider.on_demand.head: no node type on spot"),
+        ("{gpu_spot: 2}", "{gpu_spot: -1}", "provider.on_demand.gpu_spot: is no number of machines (value -1)"),
+        ("{gpu_spot: 2}", "2", "provider.on_demand: is no mapping (value 2)"),
+        ("  module: genre_ray.cluster.provider.SpotFirst\n", "", "provider.module: is missing or no text"),
+        ("type: external", "type: aws", "provider.on_demand: is not read by aws"),
+    ],
+)
+def test_what_stands_in_for_spot_is_checked(
+    right: str, wrong: str, said: str, filled: Read, problems_of: Check
+) -> None:
+    text = filled("aws.yaml")
+    assert right in text
+    assert any(said in line for line in problems_of(text.replace(right, wrong)))
+
+
+def test_the_module_that_the_files_name_is_the_provider(filled: Read) -> None:
+    provider = pytest.importorskip("genre_ray.cluster.provider", reason="boto3 is not installed")
+    for name in ("aws.yaml", "aws-docker.yaml"):
+        found = yaml.safe_load(filled(name))["provider"]["module"]
+        assert found == spot.MODULE == f"{provider.__name__}.{provider.SpotFirst.__name__}"
+
+
+def test_the_two_files_for_aws_differ_only_in_what_the_image_replaces(filled: Read) -> None:
+    plain, docker = (yaml.safe_load(filled(name)) for name in ("aws.yaml", "aws-docker.yaml"))
+    for document in (plain, docker):
+        del document["file_mounts"], document["rsync_exclude"]
+        for field in list(document):
+            if field == "docker" or field.endswith("_commands"):
+                del document[field]
+        document["available_node_types"]["gpu_spot"].pop("docker", None)
+    assert plain == docker

@@ -14,7 +14,7 @@ from genre_ray.cli.validate import check
 
 ROOT = Path(__file__).parents[3]
 FILES = [
-    *("cluster/aws.yaml", "cluster/gcp.yaml", "cluster/local.yaml"),
+    *(f"cluster/{name}.yaml" for name in ("aws", "aws-docker", "gcp", "local")),
     *(f"cluster/kuberay/{name}.yaml" for name in ("rayjob", "rayservice", "redis", "network")),
     *(f"serve_configs/{path.name}" for path in sorted((ROOT / "serve_configs").glob("*.yaml"))),
     *(f"tune_configs/{path.name}" for path in sorted((ROOT / "tune_configs").glob("*.yaml"))),
@@ -118,18 +118,18 @@ def test_every_mistake_is_refused(name: str, filled: Any, workplace: Path) -> No
 @pytest.mark.parametrize(
     ("right", "wrong"),
     [
-        ("max_workers: 26", "\tmax_workers: 26"),
-        ("max_workers: 26", "max_workers: 26\nmax_workers: 27"),
+        ("max_workers: 24", "\tmax_workers: 24"),
+        ("max_workers: 24", "max_workers: 24\nmax_workers: 25"),
         ("SecurityGroupIds: *group", "SecurityGroupIds: *grop"),
         ("cluster_name: genre-ray", "cluster_name: 'genre-ray"),
         ("cluster_name: genre-ray", "cluster_name: genre-ray\nloop: &loop [*loop]"),
         ("cluster_name: genre-ray", "cluster_name: !!python/object/apply:os.getcwd []"),
         ("cluster_name: genre-ray", "? [a]\n: 1\ncluster_name: genre-ray"),
         ("upscaling_speed: 1.0", "upscaling_speed: 1e0"),
-        ("max_workers: 26", "max_workers: 0o32x"),
+        ("max_workers: 24", "max_workers: 0o32x"),
         ("head_node_type: head", "head_node_type: haed"),
         ("min_workers: 0", "min_workers: -1"),
-        ("max_workers: 26", "max_workers: -26"),
+        ("max_workers: 24", "max_workers: -24"),
         ("- ray stop", "-ray stop"),
     ],
 )
