@@ -186,13 +186,17 @@ def test_a_wrong_word_or_value_is_found(name: str, right: str, wrong: str, said:
     assert said in str(refused.value)
 
 
-def test_a_foreign_application_beside_ours_is_left_alone(hybrid: dict[str, Any]) -> None:
+def test_a_foreign_application_beside_ours_is_left_alone(hybrid: dict[str, Any], tmp_path: Path) -> None:
     hybrid["applications"].append({"name": "other", "route_prefix": "/other", "import_path": "elsewhere.service:app"})
-    config.check(hybrid, origin="here")
+    path = tmp_path / "service.yaml"
+    path.write_text(yaml.safe_dump(hybrid))
+    assert len(config.validate(path)["applications"]) == 2
 
 
-def test_the_names_that_a_configuration_gives_a_function_may_have_a_dot_or_a_colon(hybrid: dict[str, Any]) -> None:
+def test_a_function_may_be_named_with_a_dot_or_a_colon_and_be_anothers(hybrid: dict[str, Any], tmp_path: Path) -> None:
     variables = hybrid["controller_options"]["runtime_env"]["env_vars"]
     variables["RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"] = "genre_ray.serve.edge.middlewares"
     variables["RAY_SERVE_CONTROLLER_CALLBACK_IMPORT_PATH"] = "elsewhere.edge:prepare"
-    config.check(hybrid, origin="here")
+    path = tmp_path / "service.yaml"
+    path.write_text(yaml.safe_dump(hybrid))
+    assert config.validate(path) == hybrid
