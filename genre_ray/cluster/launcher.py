@@ -19,7 +19,7 @@ import jsonschema
 import ray.autoscaler
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-from genre_ray.cluster import aws, gcp, onpremise
+from genre_ray.cluster import aws, gcp, onpremise, provisions
 from genre_ray.cluster.commands import check_start
 from genre_ray.cluster.problem import Problem, inside, spelling
 
@@ -49,6 +49,7 @@ def check(document: Mapping[str, Any]) -> Iterator[Problem]:
     yield from _check_sizes(document)
     yield from _check_files(document)
     yield from check_start(document)
+    yield from provisions.check(document)
 
 
 def _check_with_ray(document: Mapping[str, Any]) -> Iterator[Problem]:
@@ -147,6 +148,12 @@ def _has_boto() -> bool:
 
 def _check_sizes(document: Mapping[str, Any]) -> Iterator[Problem]:
     name = document.get("cluster_name")
+    if name is None:
+        yield Problem(
+            field="cluster_name",
+            what="is missing: it would be default, and what the cloud allows a cluster goes by its name",
+            remedy="write cluster_name: genre-ray",
+        )
     if isinstance(name, str) and not _NAME.fullmatch(name):
         yield Problem(field="cluster_name", what="no name for a tag", value=name, remedy="use letters, digits and -")
     if "max_workers" not in document and document["provider"]["type"] != "local":
@@ -199,17 +206,13 @@ def _node_types(document: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping
 
 
 def _check_files(document: Mapping[str, Any]) -> Iterator[Problem]:
-    mounts = document.get("file_mounts")
-    for remote, local in mounts.items() if isinstance(mounts, Mapping) else ():
-        place = inside("file_mounts", remote)
-        if not str(remote).startswith(("/", "~/")):
-            yield Problem(field=place, what="is no absolute path on the nodes", remedy="begin it with ~/ or /")
-        if not isinstance(local, str):
+    for field in ("head_start_ray_commands", "worker_start_ray_commands"):
+        if document.get(field) is None and document["provider"]["type"] != "external":
             yield Problem(
-                field=place, what="is not a path", value=local, remedy="write the path of a file or folder here"
+                field=field,
+                what="is missing: Ray's own opens the dashboard to every address, and asks for no token",
+                remedy="write it, see cluster/aws.yaml",
             )
-        elif not Path(local).expanduser().exists():
-            yield Problem(field=place, what="is not there", value=local, remedy=_where(local))
     for field in ("rsync_exclude", "rsync_filter"):
         patterns = document.get(field)
         for index, pattern in enumerate(patterns if isinstance(patterns, list) else ()):
@@ -224,11 +227,3 @@ def _check_files(document: Mapping[str, Any]) -> Iterator[Problem]:
             yield Problem(
                 field=f"auth.{field}", what="is not there", value=key, remedy="give the path of your key file"
             )
-
-
-def _where(local: str) -> str:
-    if local.endswith("auth_token"):
-        return "make it with `ray get-auth-token --generate`"
-    if not local.startswith(("/", "~")):
-        return "a relative path counts from the folder where the command is run: run it where pyproject.toml is"
-    return "give a path that exists on this machine"

@@ -101,7 +101,9 @@ def test_a_place_that_an_alias_repeats_is_reported_once() -> None:
 
 
 def test_options_are_read_up_to_the_end_of_the_command() -> None:
-    head = "ulimit -n 65536; ray start --head --autoscaling-config x --port=1 && echo --nonsense"
+    head = (
+        "ulimit -n 65536; ray start --head --autoscaling-config ~/ray_bootstrap_config.yaml --port=1 && echo --nonsense"
+    )
     assert list(check_start({"head_start_ray_commands": [head]})) == []
 
 
