@@ -22,9 +22,16 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 from genre_ray.cluster import aws, gcp, onpremise, provisions
 from genre_ray.cluster.commands import check_start
 from genre_ray.cluster.problem import Problem, inside, spelling
+from genre_ray.cluster.scan import holds_placeholder
 
 _PROVIDERS = ("aws", "gcp", "local", "external")
 _RESOURCES = ("CPU", "GPU", "TPU", "memory", "object_store_memory")
+_GOOGLE_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
+_USER = re.compile(r"[a-z_][a-z0-9_.-]{0,31}")
+_IMAGE = re.compile(r"([\w.-]+(:\d+)?/)?[a-z0-9._/-]+(:[\w.-]{1,128})?(@sha256:[0-9a-f]{64})?")
+_WEEK = 7 * 24 * 60
+"""Minutes. An idle machine costs as much as a busy one."""
+
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,62}")
 
 
@@ -116,6 +123,7 @@ def _check_cloud(document: Mapping[str, Any], provider: Mapping[str, Any]) -> It
     kind = provider["type"]
     if kind == "local":
         yield from onpremise.check_provider(provider)
+        yield from onpremise.check_number(document, provider)
     if kind not in ("aws", "gcp"):
         return
     if kind == "aws" and not _has_boto():
@@ -127,15 +135,16 @@ def _check_cloud(document: Mapping[str, Any], provider: Mapping[str, Any]) -> It
         return
     yield from aws.check_provider(provider) if kind == "aws" else gcp.check_provider(provider)
     auth = document.get("auth")
-    needs_key = isinstance(auth, Mapping) and "ssh_private_key" in auth
+    auth = auth if isinstance(auth, Mapping) else {}
     for name, place, node in _node_types(document):
         config = node.get("node_config")
         if not isinstance(config, Mapping):
             yield Problem(field=f"{place}.node_config", what="is missing", remedy=f"say what machine {name} is")
         elif kind == "aws":
-            yield from aws.check_node(config, f"{place}.node_config", needs_key=needs_key)
+            yield from aws.check_node(config, f"{place}.node_config", kind=name, auth=auth)
         else:
-            yield from gcp.check_node(config, f"{place}.node_config")
+            is_head = name == document.get("head_node_type")
+            yield from gcp.check_node(node, place, kind=name, provider=provider, is_head=is_head)
 
 
 def _has_boto() -> bool:
@@ -154,7 +163,11 @@ def _check_sizes(document: Mapping[str, Any]) -> Iterator[Problem]:
             what="is missing: it would be default, and what the cloud allows a cluster goes by its name",
             remedy="write cluster_name: genre-ray",
         )
-    if isinstance(name, str) and not _NAME.fullmatch(name):
+    if isinstance(name, str) and document["provider"]["type"] == "gcp" and not _GOOGLE_NAME.fullmatch(name):
+        yield Problem(
+            field="cluster_name", what="no name for a machine of Google's", value=name, remedy="use a-z, 0-9 and -"
+        )
+    elif isinstance(name, str) and not _NAME.fullmatch(name):
         yield Problem(field="cluster_name", what="no name for a tag", value=name, remedy="use letters, digits and -")
     if "max_workers" not in document and document["provider"]["type"] != "local":
         yield Problem(field="max_workers", what="is missing: Ray's default is 2", remedy="say how large it may grow")
@@ -184,8 +197,10 @@ def _check_sizes(document: Mapping[str, Any]) -> Iterator[Problem]:
             )
     for field in ("idle_timeout_minutes", "upscaling_speed"):
         value = document.get(field, 1)
-        if isinstance(value, int | float) and value <= 0:
+        if isinstance(value, int | float) and not value > 0:
             yield Problem(field=field, what="is not above 0", value=value, remedy="give a positive number")
+        elif field == "idle_timeout_minutes" and isinstance(value, int | float) and value > _WEEK:
+            yield Problem(field=field, what="is longer than a week", value=value, remedy="give minutes, such as 5")
 
 
 def _check_resources(resources: object, place: str) -> Iterator[Problem]:
@@ -220,10 +235,31 @@ def _check_files(document: Mapping[str, Any]) -> Iterator[Problem]:
                 yield Problem(
                     field=f"{field}.{index}", what="is not text", value=pattern, remedy="write a pattern in quotes"
                 )
+    yield from _check_docker(document.get("docker"))
     auth = document.get("auth")
+    user = auth.get("ssh_user") if isinstance(auth, Mapping) else None
+    if isinstance(user, str) and not holds_placeholder(user) and not _USER.fullmatch(user):
+        yield Problem(field="auth.ssh_user", what="is no user name", value=user, remedy="write one word")
+    elif user == "root" and document["provider"]["type"] == "gcp":
+        yield Problem(
+            field="auth.ssh_user",
+            what="cannot be root, whom Google's images keep out",
+            value=user,
+            remedy="write ubuntu",
+        )
     for field in ("ssh_private_key", "ssh_public_key"):
         key = auth.get(field) if isinstance(auth, Mapping) else None
         if isinstance(key, str) and not Path(key).expanduser().is_file():
             yield Problem(
                 field=f"auth.{field}", what="is not there", value=key, remedy="give the path of your key file"
             )
+
+
+def _check_docker(docker: object) -> Iterator[Problem]:
+    for field, value in docker.items() if isinstance(docker, Mapping) else ():
+        here = inside("docker", field)
+        if field in ("image", "head_image", "worker_image") and isinstance(value, str):
+            if value and not holds_placeholder(value) and not _IMAGE.fullmatch(value):
+                yield Problem(field=here, what="is no image", value=value, remedy="write registry/name:tag")
+        elif field == "container_name" and isinstance(value, str) and not _NAME.fullmatch(value):
+            yield Problem(field=here, what="is no name", value=value, remedy="use letters, digits, _, . and -")
