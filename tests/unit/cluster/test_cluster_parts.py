@@ -5,7 +5,7 @@ import pytest
 from genre_ray.cluster.commands import check_start
 from genre_ray.cluster.problem import Problem, spelling
 from genre_ray.cluster.scan import scan
-from genre_ray.cluster.shape import shapes
+from genre_ray.cluster.shape import _SAID, shapes
 
 
 def test_a_problem_names_file_field_value_and_remedy() -> None:
@@ -51,7 +51,7 @@ def test_missing_unknown_and_misplaced_fields_are_told_apart() -> None:
 
 
 def test_every_type_that_a_shape_names_exists() -> None:
-    words = {"string", "integer", "number", "boolean", "quantity", "int-or-string", "int64", "any"}
+    words = set(_SAID)
     for names in (("kubernetes", "kuberay"), ("gcp",)):
         blocks = shapes(*names)._blocks
         for block, fields in blocks.items():
