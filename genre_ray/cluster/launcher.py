@@ -1,25 +1,15 @@
-"""A cluster file of Ray's launcher (`ray up`): what Ray's own validation finds, and what it lets pass.
+"""A cluster file of Ray's launcher (`ray up`): which parts it has, and what Ray lets pass in those that no cloud reads.
 
 Knows nothing about Kubernetes. Starts nothing and asks no cloud.
 """
 
-import contextlib
-import copy
 import difflib
-import io
-import json
-import logging
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import click
-import jsonschema
-import ray.autoscaler
-from ray.autoscaler._private.util import prepare_config, validate_config
-
-from genre_ray.cluster import aws, gcp, onpremise, provisions
+from genre_ray.cluster import aws, gcp, onpremise, provisions, upstream
 from genre_ray.cluster.commands import check_start
 from genre_ray.cluster.problem import Problem, inside, spelling
 from genre_ray.cluster.scan import holds_placeholder
@@ -51,72 +41,12 @@ def check(document: Mapping[str, Any]) -> Iterator[Problem]:
             remedy=spelling(found, _PROVIDERS),
         )
         return
-    yield from _check_with_ray(document)
+    yield from upstream.check(document)
     yield from _check_cloud(document, provider)
     yield from _check_sizes(document)
     yield from _check_files(document)
     yield from check_start(document)
     yield from provisions.check(document)
-
-
-def _check_with_ray(document: Mapping[str, Any]) -> Iterator[Problem]:
-    prepared, problem = _prepare(document)
-    schema = json.loads((Path(ray.autoscaler.__file__).parent / "ray-schema.json").read_text(encoding="utf-8"))
-    if problem is not None:
-        yield problem
-        # Without Ray's defaults much is missing that need not be there, but a misspelt key is one all the same.
-        for error in jsonschema.Draft7Validator(schema).iter_errors(dict(document)):
-            if error.validator == "additionalProperties":
-                yield from _explain(error)
-        return
-    found = list(jsonschema.Draft7Validator(schema).iter_errors(prepared))
-    for error in sorted(found, key=lambda error: [str(part) for part in error.absolute_path]):
-        yield from _explain(error)
-    if not found:
-        try:
-            validate_config(prepared)
-        except (ValueError, RuntimeError) as error:
-            yield Problem(field="(top level)", what=f"Ray refuses it: {error}", remedy="see the fields it names")
-
-
-def _prepare(document: Mapping[str, Any]) -> tuple[dict[str, Any], Problem | None]:
-    """The document with Ray's defaults filled in; what Ray prints on the way becomes the message when it gives up."""
-    said = io.StringIO()
-    ray_logger = logging.getLogger("ray.autoscaler._private.util")
-    level = ray_logger.level
-    ray_logger.setLevel(logging.ERROR)
-    try:
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            prepared: dict[str, Any] = prepare_config(copy.deepcopy(dict(document)))
-    except (click.ClickException, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
-        text = " ".join(f"{said.getvalue()} {error}".split())
-        return {}, Problem(
-            field="(top level)", what=f"Ray cannot read it: {text}", remedy="compare with cluster/aws.yaml"
-        )
-    finally:
-        ray_logger.setLevel(level)
-    if document["provider"].get("type") == "aws":
-        # `ray up` asks AWS for the resources of a type that names none.
-        for kind in prepared.get("available_node_types", {}).values():
-            if isinstance(kind, dict):
-                kind.setdefault("resources", {})
-    return prepared, None
-
-
-def _explain(error: Any) -> Iterator[Problem]:
-    place = ".".join(str(part) for part in error.absolute_path)
-    if error.validator == "additionalProperties":
-        known = set(error.schema.get("properties", {}))
-        for key in error.instance:
-            if key not in known:
-                value = error.instance[key]
-                yield Problem(field=inside(place, key), what="unknown key", value=value, remedy=spelling(key, known))
-    elif error.validator == "required":
-        for key in error.validator_value:
-            if key not in error.instance:
-                yield Problem(field=inside(place, key), what="is missing", remedy="Ray's launcher requires it")
-    else:
-        yield Problem(field=place or "(top level)", what=error.message, remedy=f"see {error.validator} in Ray's schema")
 
 
 def _check_cloud(document: Mapping[str, Any], provider: Mapping[str, Any]) -> Iterator[Problem]:
