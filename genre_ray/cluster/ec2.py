@@ -41,6 +41,13 @@ def check_values(config: Mapping[str, Any], place: str, *, kind: str) -> Iterato
     image = str(config.get("ImageId", ""))
     for index, device in enumerate(config.get("BlockDeviceMappings") or []):
         yield from _check_device(device, inside(inside(place, "BlockDeviceMappings"), index), root_of(image))
+    sizes = [(device.get("Ebs") or {}).get("VolumeSize") for device in config.get("BlockDeviceMappings") or []]
+    if "/canonical/" in image and not any(sizes):
+        yield Problem(
+            field=inside(place, "BlockDeviceMappings"),
+            what="gives no VolumeSize, and the image's own 8 GB are too few for torch",
+            remedy="write VolumeSize: 100",
+        )
     yield from _check_image(image, config.get("InstanceType"), place)
     yield from _check_metadata(config.get("MetadataOptions") or {}, inside(place, "MetadataOptions"))
     yield from _check_market(config, place, kind)

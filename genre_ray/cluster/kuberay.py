@@ -50,6 +50,12 @@ def _check_cluster(cluster: Mapping[str, Any], place: str) -> Iterator[Problem]:
             value=version,
             remedy=f"write {ray.__version__!r}, in quotes",
         )
+    if not (cluster.get("authOptions") or {}).get("mode"):
+        yield Problem(
+            field=inside(place, "authOptions.mode"),
+            what="is missing: whoever reached the head could run any code",
+            remedy="write authOptions: {mode: token}",
+        )
     head = cluster["headGroupSpec"]
     yield from _check_params(head, inside(place, "headGroupSpec"))
     if head.get("serviceType") in ("NodePort", "LoadBalancer"):

@@ -89,7 +89,12 @@ def _templates(document: Mapping[str, Any], kind: str) -> Iterator[tuple[str, Ma
 
 def _check_own_selector(document: Mapping[str, Any], kind: str) -> Iterator[Problem]:
     if kind in WORKLOADS:
-        wanted = document["spec"]["selector"].get("matchLabels") or {}
+        selector = document["spec"]["selector"]
+        wanted = selector.get("matchLabels") or {}
+        if not wanted and not selector.get("matchExpressions"):
+            yield Problem(
+                field="spec.selector.matchLabels", what="is missing", remedy="write the labels of spec.template"
+            )
         if not wanted.items() <= labels_of(document).items():
             yield Problem(
                 field="spec.selector.matchLabels",

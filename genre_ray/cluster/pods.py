@@ -31,6 +31,7 @@ _CAPABILITIES = (
     "SYS_MODULE", "SYS_NICE", "SYS_PACCT", "SYS_PTRACE", "SYS_RAWIO", "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG",
     "WAKE_ALARM",
 )  # fmt: skip
+_HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc")
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 
 
@@ -52,6 +53,15 @@ def check_pod(spec: Mapping[str, Any], place: str, claims: set[str], *, ray: boo
                 remedy="write operator: Exists, or give it",
             )
     volumes = {volume["name"] for volume in spec.get("volumes") or []} | claims
+    every = [*(spec.get("initContainers") or []), *(spec.get("containers") or [])]
+    mounted = {mount["name"] for container in every for mount in container.get("volumeMounts") or []}
+    for claim in sorted(claims - mounted):
+        yield Problem(
+            field=inside(place, "containers"),
+            what="no container mounts the claim, and what is written would be lost",
+            value=claim,
+            remedy="add it to volumeMounts",
+        )
     for field in ("initContainers", "containers"):
         containers = spec.get(field) or []
         yield from _check_unique([container["name"] for container in containers], inside(place, field))
@@ -151,6 +161,13 @@ def _check_ports(container: Mapping[str, Any], place: str) -> Iterator[Problem]:
                 remedy="use a-z, 0-9 and -, at most 15",
             )
     for probe in _PROBES:
+        if container.get(probe) is not None and len(set(container[probe]) & set(_HANDLERS)) != 1:
+            yield Problem(
+                field=inside(place, probe),
+                what="does not say how, or says it twice",
+                value=container[probe],
+                remedy=f"give one of {', '.join(_HANDLERS)}",
+            )
         for action, settings in (container.get(probe) or {}).items():
             port = settings.get("port") if isinstance(settings, Mapping) else None
             if isinstance(port, str) and port not in names:

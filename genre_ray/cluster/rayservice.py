@@ -57,12 +57,26 @@ def _check_pods(document: dict[str, Any], cluster: Mapping[str, Any], place: str
     pods += [(f"workerGroupSpecs.{i}", group) for i, group in enumerate(cluster.get("workerGroupSpecs") or [])]
     cpus = 0.0
     for name, group in pods:
-        container = group["template"]["spec"]["containers"][0]
+        container = next(iter((group["template"].get("spec") or {}).get("containers") or []), {})
         limits = (container.get("resources") or {}).get("limits") or {}
         cpus = max(cpus, number((group.get("rayStartParams") or {}).get("num-cpus", limits.get("cpu", 0))))
-        here = f"spec.rayClusterConfig.{name}.template.spec.containers.0.ports"
-        yield from _check_ports(container.get("ports") or [], here, port, serves=len(pods) == 1 or pods[0][0] != name)
+        here = f"spec.rayClusterConfig.{name}.template.spec.containers.0"
+        serves = len(pods) == 1 or name != pods[0][0]
+        yield from _check_ports(container.get("ports") or [], inside(here, "ports"), port, serves=serves)
+        if serves and not _has_tokens(document, container):
+            yield Problem(
+                field=inside(here, "env"),
+                what="lacks GENRE_RAY_TOKENS, without which the service does not listen beyond its machine",
+                remedy="take it from a Secret with valueFrom.secretKeyRef",
+            )
     yield from _check_room(document, cpus, place)
+
+
+def _has_tokens(document: dict[str, Any], container: Mapping[str, Any]) -> bool:
+    names = {entry["name"] for entry in container.get("env") or []}
+    security = [(entry.get("args") or {}).get("security") or {} for entry in document["applications"]]
+    off = any(entry.get("auth") == "off" for entry in security)
+    return off or bool(container.get("envFrom")) or bool(names & {"GENRE_RAY_TOKENS", "GENRE_RAY_TOKENS_FILE"})
 
 
 def _check_ports(ports: list[Any], place: str, port: int, *, serves: bool) -> Iterator[Problem]:
