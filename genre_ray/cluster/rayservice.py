@@ -57,7 +57,8 @@ def _check_pods(document: dict[str, Any], cluster: Mapping[str, Any], place: str
     pods += [(f"workerGroupSpecs.{i}", group) for i, group in enumerate(cluster.get("workerGroupSpecs") or [])]
     cpus = 0.0
     for name, group in pods:
-        container = next(iter((group["template"].get("spec") or {}).get("containers") or []), {})
+        containers = (group["template"].get("spec") or {}).get("containers") or [{}]
+        container: Mapping[str, Any] = containers[0]
         limits = (container.get("resources") or {}).get("limits") or {}
         cpus = max(cpus, number((group.get("rayStartParams") or {}).get("num-cpus", limits.get("cpu", 0))))
         here = f"spec.rayClusterConfig.{name}.template.spec.containers.0"

@@ -150,14 +150,15 @@ NEEDED = {
     "cluster/gcp.yaml": r"cluster_name|provider\.(region|availability_zone|project_id)|.*_spot\.resources(\.[CG]PU)?"
     r"|.*\.(machineType|disks|boot|networkInterfaces|serviceAccounts|email|scopes(\.0)?|onHostMaintenance)"
     r"|.*_spot\.node_config\.scheduling\.provisioningModel|(head|worker)_start_ray_commands",
-    "cluster/local.yaml": r"cluster_name|provider(\.(head_ip|worker_ips))?|(head|worker)_start_ray_commands|file_mounts",
+    "cluster/local.yaml": r"cluster_name|provider(\.(head_ip|worker_ips))?|file_mounts"
+    r"|(head|worker)_start_ray_commands",
     "cluster/kuberay/rayjob.yaml": r"apiVersion|kind|metadata(\.name)?|spec|spec\.(entrypoint|shutdownAfterJobFinishes)"
     r"|spec\.rayClusterSpec(\.(rayVersion|headGroupSpec|authOptions(\.mode)?|enableInTreeAutoscaling))?"
     r"|.*\.(groupName|maxReplicas|containers|image|containerPort|containers\.0\.resources\.limits(\.(memory|nvidia.+))?)",
     "cluster/kuberay/rayservice.yaml": r"spec\.serveConfigV2|.*\.authOptions|.*\.(redisAddress|containers(\.0)?|image)"
     r"|.*workerGroupSpecs\.0\.template\.spec(\.containers\.0\.(env(\.0)?(\.valueFrom)?|ports(\.0)?))?",
-    "cluster/kuberay/redis.yaml": r"apiVersion|kind|spec|.*\.(tcpSocket|exec|containerPort|template|volumeMounts|serviceName)"
-    r"|.*\.(accessModes|volumeClaimTemplates\.0\.spec\.resources|selector\.matchLabels)",
+    "cluster/kuberay/redis.yaml": r"apiVersion|kind|spec|.*\.(tcpSocket|exec|containerPort|template|volumeMounts)"
+    r"|.*\.(serviceName|accessModes|volumeClaimTemplates\.0\.spec\.resources|selector\.matchLabels)",
     "cluster/kuberay/network.yaml": r"apiVersion|kind|metadata|spec",
     "cluster/kuberay/access.yaml": r"apiVersion|kind|metadata|metadata\.name",
     "serve_configs/hybrid.yaml": r"applications|applications\.0\.import_path|.*deployments\.\d\.name",
