@@ -26,6 +26,7 @@ _BEFORE = ("if", "then", "else", "elif", "while", "until", "do", "!", "time", "{
 _BLOCKS = ("for", "case", "select", "function", "fi", "done", "esac", "}", "[", "[[", ".", ":")
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=.*", re.DOTALL)
 _OURS = re.compile(r"\b((?:GENRE_)?RAY_[A-Z_]+)=([^\s'\";]*)")
+_HERE = re.compile(r"<<-?\s*(['\"]?)(\w+)\1([^\n]*)\n(?:.*?\n)?\s*\2(?=\n|$)", re.DOTALL)
 _PUNCTUATION = "();<>|&\n"
 
 
@@ -47,11 +48,16 @@ def check_command(command: str, place: str, schemes: Iterable[str] = ()) -> Iter
 
 def simple_commands(command: str) -> Iterator[list[str]]:
     """The words of each simple command, the program first; without assignments, redirections, `if`, `sudo`."""
-    lexer = shlex.shlex(command, posix=True, punctuation_chars=_PUNCTUATION)
+    plain = re.sub(r"(?m)^\s*#.*$", "", _HERE.sub(r"\3\n", command))
+    lexer = shlex.shlex(plain, posix=True, punctuation_chars=_PUNCTUATION)
     lexer.whitespace, lexer.commenters, lexer.whitespace_split = " \t\r", "", True
     words: list[str] = []
     skip = False
-    for token in [*lexer, ";"]:
+    try:
+        tokens = [*lexer, ";"]
+    except ValueError:  # a quote in a comment, or other things that bash understands and shlex does not
+        return
+    for token in tokens:
         if token and set(token) <= set(_PUNCTUATION):
             skip = bool(set(token) & set("<>"))
             if skip and words and words[-1].isdigit():

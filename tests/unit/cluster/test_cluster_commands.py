@@ -144,6 +144,9 @@ def test_values_that_ray_refuses_are_refused(name: str, value: str | None, said:
         "docker run --rm -v ~/data:/data image:1 run",
         "ray start --head --block",
         "ulimit -Sn unlimited",
+        "cat > ~/x.sh <<'EOF'\nulimit lots; it's pyhton3\nEOF\necho done",
+        "# it's a comment\nmake  # and isn't done",
+        "while ! ray status; do sleep 1; done",
     ],
 )
 def test_right_commands_are_left_alone(command: str) -> None:
