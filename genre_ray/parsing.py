@@ -57,16 +57,23 @@ def load_yaml_documents(path: Path) -> list[Any]:
         raise ConfigError(
             f"{path}: cannot be read", found=str(error), remedy="give the path of a YAML file in UTF-8"
         ) from error
+    return yaml_documents(text, origin=str(path))
+
+
+def yaml_documents(text: str, *, origin: str) -> list[Any]:
+    """The documents in a text, as `load_yaml_documents` reads them from a file."""
     try:
         # a SafeLoader that refuses duplicates
         documents = list(yaml.load_all(text, Loader=_UniqueKeyLoader))
     except (yaml.YAMLError, RecursionError) as error:
         raise ConfigError(
-            f"{path}: not valid YAML", found=" ".join(str(error).split()), remedy="mend it at that line"
+            f"{origin}: not valid YAML", found=" ".join(str(error).split()), remedy="mend it at that line"
         ) from error
     if _size(documents, {}) > _LARGEST:
         raise ConfigError(
-            f"{path}: too large", expected=f"at most {_LARGEST} values", remedy="an alias (*name) must not hold itself"
+            f"{origin}: too large",
+            expected=f"at most {_LARGEST} values",
+            remedy="an alias (*name) must not hold itself",
         )
     return documents
 

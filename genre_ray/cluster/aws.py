@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
+from genre_ray.cluster import ec2
 from genre_ray.cluster.problem import Problem, inside, spelling
 from genre_ray.cluster.scan import holds_placeholder
 
@@ -36,6 +37,7 @@ _SET_BY_RAY = {"MinCount", "MaxCount", "DryRun", "ClientToken"}
 _IMAGE = re.compile(r"ami-[0-9a-f]{8,17}|resolve:ssm:[\w./-]+(:\d+)?")
 _GROUP = re.compile(r"sg-[0-9a-f]{8,17}")
 _SUBNET = re.compile(r"subnet-[0-9a-f]{8,17}")
+_MORE_ZONES = {"us-east-1": "[ef]"}
 _WORLD = ("0.0.0.0/0", "::/0")
 
 
@@ -56,8 +58,30 @@ def check_provider(provider: Mapping[str, Any]) -> Iterator[Problem]:
         yield from _check_rule(rule, f"provider.security_group.IpPermissions.{index}")
 
 
-def check_node(config: Mapping[str, Any], place: str, *, needs_key: bool) -> Iterator[Problem]:
-    """Problems of one node_config; `needs_key`: the file names a private key, so that Ray wants a KeyName."""
+def check_node(config: Mapping[str, Any], place: str, *, kind: str, auth: Mapping[str, Any]) -> Iterator[Problem]:
+    """Problems of one node_config; `kind`: the name of its node type, `auth`: the file's user and key."""
+    found = list(_check_fields(config, place))
+    yield from found
+    yield from _check_image(config, place)
+    yield from _check_access(config, place)
+    if not found:
+        yield from ec2.check_values(config, place, kind=kind)
+    user, wanted = auth.get("ssh_user"), ec2.user_of(str(config.get("ImageId", "")))
+    if wanted and isinstance(user, str) and user != wanted:
+        yield Problem(
+            field="auth.ssh_user", what=f"is not the user of this image, {wanted}", value=user, remedy=f"write {wanted}"
+        )
+    if "InstanceType" not in config and "LaunchTemplate" not in config:
+        yield Problem(field=inside(place, "InstanceType"), what="is missing", remedy="give one, such as c7i.4xlarge")
+    if "ssh_private_key" in auth and "KeyName" not in config and "UserData" not in config:
+        yield Problem(
+            field=inside(place, "KeyName"),
+            what="is missing, although auth.ssh_private_key is given",
+            remedy="give the name of that key pair on AWS, or leave ssh_private_key out and Ray makes one",
+        )
+
+
+def _check_fields(config: Mapping[str, Any], place: str) -> Iterator[Problem]:
     shape = _run_instances()
     known = set(shape.members) | {"SubnetIds"}
     for key, value in config.items():
@@ -70,16 +94,6 @@ def check_node(config: Mapping[str, Any], place: str, *, needs_key: bool) -> Ite
             yield Problem(field=here, what="unknown field", value=value, remedy=spelling(key, known - _SET_BY_RAY))
         elif key in shape.members:
             yield from _check_shape(shape.members[key], value, here)
-    yield from _check_image(config, place)
-    yield from _check_access(config, place)
-    if "InstanceType" not in config and "LaunchTemplate" not in config:
-        yield Problem(field=inside(place, "InstanceType"), what="is missing", remedy="give one, such as c7i.4xlarge")
-    if needs_key and "KeyName" not in config and "UserData" not in config:
-        yield Problem(
-            field=inside(place, "KeyName"),
-            what="is missing, although auth.ssh_private_key is given",
-            remedy="give the name of that key pair on AWS, or leave ssh_private_key out and Ray makes one",
-        )
 
 
 def _check_region(provider: Mapping[str, Any]) -> Iterator[Problem]:
@@ -95,7 +109,7 @@ def _check_region(provider: Mapping[str, Any]) -> Iterator[Problem]:
         )
         return
     for zone in (zones or "").split(",") if zones else []:
-        if not re.fullmatch(rf"{region}(-[a-z]+-\d+)?[a-z]", zone.strip()):
+        if not re.fullmatch(rf"{region}(-[a-z]+-\d+[ab]|[a-d]|{_MORE_ZONES.get(region, '')})", zone.strip()):
             yield Problem(
                 field="provider.availability_zone",
                 what=f"is no zone of {region}",

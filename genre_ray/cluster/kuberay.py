@@ -1,22 +1,19 @@
-"""RayCluster, RayJob and RayService: what the operator's API lets pass. Takes their fields as checked.
+"""RayCluster, and the clusters inside RayJob and RayService: what the operator's API lets pass.
 
-Knows nothing about pods beyond their being there.
+Takes their fields as checked. Knows nothing about pods beyond their being there.
 """
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import ray
-import yaml
-from ray.runtime_env import RuntimeEnv
 
+from genre_ray.cluster import rayjob, rayservice
 from genre_ray.cluster.commands import check_option
-from genre_ray.cluster.problem import Problem, inside, spelling
-from genre_ray.errors import ConfigError
-from genre_ray.serve.config import check as check_serve_config
+from genre_ray.cluster.problem import Problem, inside
+from genre_ray.serve.addresses import host_fault, port_fault
 
 _GROUP = re.compile(r"[a-z0-9]([a-z0-9-]{0,50}[a-z0-9])?")
 
@@ -39,9 +36,9 @@ def check(document: Mapping[str, Any]) -> Iterator[Problem]:
         yield from _check_cluster(cluster, place)
     spec = document["spec"]
     if document["kind"] == "RayJob":
-        yield from _check_job(spec)
+        yield from rayjob.check(spec)
     if document["kind"] == "RayService":
-        yield from _check_service(spec)
+        yield from rayservice.check(spec)
 
 
 def _check_cluster(cluster: Mapping[str, Any], place: str) -> Iterator[Problem]:
@@ -52,6 +49,12 @@ def _check_cluster(cluster: Mapping[str, Any], place: str) -> Iterator[Problem]:
             what=f"is not Ray {ray.__version__}, which the lock installs into the image",
             value=version,
             remedy=f"write {ray.__version__!r}, in quotes",
+        )
+    if not (cluster.get("authOptions") or {}).get("mode"):
+        yield Problem(
+            field=inside(place, "authOptions.mode"),
+            what="is missing: whoever reached the head could run any code",
+            remedy="write authOptions: {mode: token}",
         )
     head = cluster["headGroupSpec"]
     yield from _check_params(head, inside(place, "headGroupSpec"))
@@ -86,7 +89,7 @@ def _check_cluster(cluster: Mapping[str, Any], place: str) -> Iterator[Problem]:
 def _check_params(group: Mapping[str, Any], place: str) -> Iterator[Problem]:
     for name, value in (group.get("rayStartParams") or {}).items():
         # The operator itself reaches the dashboard from another pod, so there it listens on every address.
-        if name != "dashboard-host":
+        if name != "dashboard-host" or value != "0.0.0.0":  # noqa: S104 - looked for, not bound
             yield from check_option(name, value, f"{place}.rayStartParams.{name}")
 
 
@@ -95,6 +98,15 @@ def _check_group(group: Mapping[str, Any], place: str, *, scales: bool) -> Itera
     if not _GROUP.fullmatch(group["groupName"]):
         yield Problem(
             field=inside(place, "groupName"), what="is no name", value=group["groupName"], remedy="use a-z, 0-9 and -"
+        )
+    containers = (group["template"].get("spec") or {}).get("containers") or [{}]
+    limits = (containers[0].get("resources") or {}).get("limits") or {}
+    if "gpu" in group["groupName"] and not any("/" in name for name in limits):
+        yield Problem(
+            field=inside(place, "groupName"),
+            what="is gpu, and its pods ask for none",
+            value=group["groupName"],
+            remedy="add nvidia.com/gpu: 1 to requests and limits, or rename it",
         )
     least, most = group.get("minReplicas", 0), group.get("maxReplicas")
     if most is None:
@@ -123,6 +135,13 @@ def _check_store(options: Mapping[str, Any] | None, place: str) -> Iterator[Prob
         yield Problem(
             field=inside(place, "redisAddress"), what="is missing", remedy="write the address, such as redis:6379"
         )
+    elif options.get("redisAddress") and not _is_address(options["redisAddress"]):
+        yield Problem(
+            field=inside(place, "redisAddress"),
+            what="is no host:port",
+            value=options["redisAddress"],
+            remedy="write the address with its port, such as redis:6379",
+        )
     for field in ("redisUsername", "redisPassword"):
         if (options.get(field) or {}).get("value"):
             yield Problem(
@@ -132,85 +151,6 @@ def _check_store(options: Mapping[str, Any] | None, place: str) -> Iterator[Prob
             )
 
 
-def _check_job(spec: Mapping[str, Any]) -> Iterator[Problem]:
-    if bool(spec.get("rayClusterSpec")) == bool(spec.get("clusterSelector")):
-        yield Problem(
-            field="spec.rayClusterSpec",
-            what="a job needs a cluster of its own or a clusterSelector, one of the two",
-            remedy="give exactly one",
-        )
-    if not spec.get("entrypoint") and spec.get("submissionMode") != "InteractiveMode":
-        yield Problem(
-            field="spec.entrypoint", what="is missing", remedy="write the command, python -m genre_ray.tune ..."
-        )
-    if spec.get("ttlSecondsAfterFinished") and not spec.get("shutdownAfterJobFinishes"):
-        yield Problem(
-            field="spec.ttlSecondsAfterFinished",
-            what="has no effect without shutdownAfterJobFinishes",
-            value=spec["ttlSecondsAfterFinished"],
-            remedy="write shutdownAfterJobFinishes: true",
-        )
-    if spec.get("entrypointResources"):
-        yield from _check_json(spec["entrypointResources"], "spec.entrypointResources")
-    if spec.get("runtimeEnvYAML"):
-        yield from _check_runtime_env(spec["runtimeEnvYAML"], "spec.runtimeEnvYAML")
-
-
-def _check_json(text: str, place: str) -> Iterator[Problem]:
-    try:
-        fits = isinstance(json.loads(text), dict)
-    except json.JSONDecodeError:
-        fits = False
-    if not fits:
-        yield Problem(field=place, what="is no JSON object", value=text, remedy='write one like {"GPU": 1}')
-
-
-def _check_runtime_env(text: str, place: str) -> Iterator[Problem]:
-    document, problem = _parse(text, place)
-    if problem is not None:
-        yield problem
-        return
-    for key, value in document.items():
-        if key not in RuntimeEnv.known_fields:
-            yield Problem(
-                field=inside(place, key),
-                what="unknown field",
-                value=value,
-                remedy=spelling(key, RuntimeEnv.known_fields),
-            )
-
-
-def _check_service(spec: Mapping[str, Any]) -> Iterator[Problem]:
-    place = "spec.serveConfigV2"
-    document, problem = _parse(spec["serveConfigV2"], place)
-    if problem is not None:
-        yield problem
-    else:
-        yield from _check_applications(document, place)
-    strategy = spec.get("upgradeStrategy") or {}
-    if strategy.get("type") == "NewClusterWithIncrementalUpgrade" and not strategy.get("clusterUpgradeOptions"):
-        yield Problem(
-            field="spec.upgradeStrategy.clusterUpgradeOptions", what="is missing", remedy="say the steps of the upgrade"
-        )
-
-
-def _check_applications(document: dict[str, Any], place: str) -> Iterator[Problem]:
-    if not document.get("applications"):
-        yield Problem(field=inside(place, "applications"), what="is missing", remedy="name at least one application")
-        return
-    try:
-        check_serve_config(document, origin=place)
-    except ConfigError as error:
-        for line in error.message.splitlines():
-            yield Problem(field=place, what=line.removeprefix(f"{place}: "), remedy="see serve_configs/hybrid.yaml")
-
-
-def _parse(text: str, place: str) -> tuple[dict[str, Any], Problem | None]:
-    try:
-        document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        said = " ".join(str(error).split())
-        return {}, Problem(field=place, what=f"is no valid YAML: {said}", remedy="mend it at that line")
-    if not isinstance(document, dict):
-        return {}, Problem(field=place, what="is not a mapping", value=text, remedy="write key: value lines")
-    return document, None
+def _is_address(text: str) -> bool:
+    host, _, port = text.removeprefix("redis://").removeprefix("rediss://").rpartition(":")
+    return host_fault(host) is None and port.isdecimal() and port_fault(int(port)) is None

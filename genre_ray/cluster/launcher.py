@@ -1,30 +1,27 @@
-"""A cluster file of Ray's launcher (`ray up`): what Ray's own validation finds, and what it lets pass.
+"""A cluster file of Ray's launcher (`ray up`): which parts it has, and what Ray lets pass in those that no cloud reads.
 
 Knows nothing about Kubernetes. Starts nothing and asks no cloud.
 """
 
-import contextlib
-import copy
 import difflib
-import io
-import json
-import logging
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import click
-import jsonschema
-import ray.autoscaler
-from ray.autoscaler._private.util import prepare_config, validate_config
-
-from genre_ray.cluster import aws, gcp, onpremise, spot
+from genre_ray.cluster import aws, gcp, onpremise, provisions, spot, upstream
 from genre_ray.cluster.commands import check_start
 from genre_ray.cluster.problem import Problem, inside, spelling
+from genre_ray.cluster.scan import holds_placeholder
 
 _PROVIDERS = ("aws", "gcp", "local", "external")
 _RESOURCES = ("CPU", "GPU", "TPU", "memory", "object_store_memory")
+_GOOGLE_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
+_USER = re.compile(r"[a-z_][a-z0-9_.-]{0,31}")
+_IMAGE = re.compile(r"([\w.-]+(:\d+)?/)?[a-z0-9._/-]+(:[\w.-]{1,128})?(@sha256:[0-9a-f]{64})?")
+_WEEK = 7 * 24 * 60
+"""Minutes. An idle machine costs as much as a busy one."""
+
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,62}")
 
 
@@ -44,71 +41,12 @@ def check(document: Mapping[str, Any]) -> Iterator[Problem]:
             remedy=spelling(found, _PROVIDERS),
         )
         return
-    yield from _check_with_ray(document)
+    yield from upstream.check(document)
     yield from _check_cloud(document, provider)
     yield from _check_sizes(document)
     yield from _check_files(document)
     yield from check_start(document)
-
-
-def _check_with_ray(document: Mapping[str, Any]) -> Iterator[Problem]:
-    prepared, problem = _prepare(document)
-    schema = json.loads((Path(ray.autoscaler.__file__).parent / "ray-schema.json").read_text(encoding="utf-8"))
-    if problem is not None:
-        yield problem
-        # Without Ray's defaults much is missing that need not be there, but a misspelt key is one all the same.
-        for error in jsonschema.Draft7Validator(schema).iter_errors(dict(document)):
-            if error.validator == "additionalProperties":
-                yield from _explain(error)
-        return
-    found = list(jsonschema.Draft7Validator(schema).iter_errors(prepared))
-    for error in sorted(found, key=lambda error: [str(part) for part in error.absolute_path]):
-        yield from _explain(error)
-    if not found:
-        try:
-            validate_config(prepared)
-        except (ValueError, RuntimeError) as error:
-            yield Problem(field="(top level)", what=f"Ray refuses it: {error}", remedy="see the fields it names")
-
-
-def _prepare(document: Mapping[str, Any]) -> tuple[dict[str, Any], Problem | None]:
-    """The document with Ray's defaults filled in; what Ray prints on the way becomes the message when it gives up."""
-    said = io.StringIO()
-    ray_logger = logging.getLogger("ray.autoscaler._private.util")
-    level = ray_logger.level
-    ray_logger.setLevel(logging.ERROR)
-    try:
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            prepared: dict[str, Any] = prepare_config(copy.deepcopy(dict(document)))
-    except (click.ClickException, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
-        text = " ".join(f"{said.getvalue()} {error}".split())
-        return {}, Problem(
-            field="(top level)", what=f"Ray cannot read it: {text}", remedy="compare with cluster/aws.yaml"
-        )
-    finally:
-        ray_logger.setLevel(level)
-    if spot.cloud(document["provider"]) == "aws":
-        # `ray up` asks AWS for the resources of a type that names none.
-        for kind in prepared.get("available_node_types", {}).values():
-            if isinstance(kind, dict):
-                kind.setdefault("resources", {})
-    return prepared, None
-
-
-def _explain(error: Any) -> Iterator[Problem]:
-    place = ".".join(str(part) for part in error.absolute_path)
-    if error.validator == "additionalProperties":
-        known = set(error.schema.get("properties", {}))
-        for key in error.instance:
-            if key not in known:
-                value = error.instance[key]
-                yield Problem(field=inside(place, key), what="unknown key", value=value, remedy=spelling(key, known))
-    elif error.validator == "required":
-        for key in error.validator_value:
-            if key not in error.instance:
-                yield Problem(field=inside(place, key), what="is missing", remedy="Ray's launcher requires it")
-    else:
-        yield Problem(field=place or "(top level)", what=error.message, remedy=f"see {error.validator} in Ray's schema")
+    yield from provisions.check(document)
 
 
 def _check_cloud(document: Mapping[str, Any], provider: Mapping[str, Any]) -> Iterator[Problem]:
@@ -116,6 +54,7 @@ def _check_cloud(document: Mapping[str, Any], provider: Mapping[str, Any]) -> It
     yield from spot.check(document)
     if kind == "local":
         yield from onpremise.check_provider(provider)
+        yield from onpremise.check_number(document, provider)
     if kind not in ("aws", "gcp"):
         return
     if kind == "aws" and not _has_boto():
@@ -127,15 +66,16 @@ def _check_cloud(document: Mapping[str, Any], provider: Mapping[str, Any]) -> It
         return
     yield from aws.check_provider(provider) if kind == "aws" else gcp.check_provider(provider)
     auth = document.get("auth")
-    needs_key = isinstance(auth, Mapping) and "ssh_private_key" in auth
+    auth = auth if isinstance(auth, Mapping) else {}
     for name, place, node in _node_types(document):
         config = node.get("node_config")
         if not isinstance(config, Mapping):
             yield Problem(field=f"{place}.node_config", what="is missing", remedy=f"say what machine {name} is")
         elif kind == "aws":
-            yield from aws.check_node(config, f"{place}.node_config", needs_key=needs_key)
+            yield from aws.check_node(config, f"{place}.node_config", kind=name, auth=auth)
         else:
-            yield from gcp.check_node(config, f"{place}.node_config")
+            is_head = name == document.get("head_node_type")
+            yield from gcp.check_node(node, place, kind=name, provider=provider, is_head=is_head)
 
 
 def _has_boto() -> bool:
@@ -148,7 +88,17 @@ def _has_boto() -> bool:
 
 def _check_sizes(document: Mapping[str, Any]) -> Iterator[Problem]:
     name = document.get("cluster_name")
-    if isinstance(name, str) and not _NAME.fullmatch(name):
+    if name is None:
+        yield Problem(
+            field="cluster_name",
+            what="is missing: it would be default, and what the cloud allows a cluster goes by its name",
+            remedy="write cluster_name: genre-ray",
+        )
+    if isinstance(name, str) and document["provider"]["type"] == "gcp" and not _GOOGLE_NAME.fullmatch(name):
+        yield Problem(
+            field="cluster_name", what="no name for a machine of Google's", value=name, remedy="use a-z, 0-9 and -"
+        )
+    elif isinstance(name, str) and not _NAME.fullmatch(name):
         yield Problem(field="cluster_name", what="no name for a tag", value=name, remedy="use letters, digits and -")
     if "max_workers" not in document and document["provider"]["type"] != "local":
         yield Problem(field="max_workers", what="is missing: Ray's default is 2", remedy="say how large it may grow")
@@ -178,8 +128,10 @@ def _check_sizes(document: Mapping[str, Any]) -> Iterator[Problem]:
             )
     for field in ("idle_timeout_minutes", "upscaling_speed"):
         value = document.get(field, 1)
-        if isinstance(value, int | float) and value <= 0:
+        if isinstance(value, int | float) and not value > 0:
             yield Problem(field=field, what="is not above 0", value=value, remedy="give a positive number")
+        elif field == "idle_timeout_minutes" and isinstance(value, int | float) and value > _WEEK:
+            yield Problem(field=field, what="is longer than a week", value=value, remedy="give minutes, such as 5")
 
 
 def _check_resources(resources: object, place: str) -> Iterator[Problem]:
@@ -200,17 +152,13 @@ def _node_types(document: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping
 
 
 def _check_files(document: Mapping[str, Any]) -> Iterator[Problem]:
-    mounts = document.get("file_mounts")
-    for remote, local in mounts.items() if isinstance(mounts, Mapping) else ():
-        place = inside("file_mounts", remote)
-        if not str(remote).startswith(("/", "~/")):
-            yield Problem(field=place, what="is no absolute path on the nodes", remedy="begin it with ~/ or /")
-        if not isinstance(local, str):
+    for field in ("head_start_ray_commands", "worker_start_ray_commands"):
+        if document.get(field) is None and spot.cloud(document["provider"]) != "external":
             yield Problem(
-                field=place, what="is not a path", value=local, remedy="write the path of a file or folder here"
+                field=field,
+                what="is missing: Ray's own opens the dashboard to every address, and asks for no token",
+                remedy="write it, see cluster/aws.yaml",
             )
-        elif not Path(local).expanduser().exists():
-            yield Problem(field=place, what="is not there", value=local, remedy=_where(local))
     for field in ("rsync_exclude", "rsync_filter"):
         patterns = document.get(field)
         for index, pattern in enumerate(patterns if isinstance(patterns, list) else ()):
@@ -218,7 +166,18 @@ def _check_files(document: Mapping[str, Any]) -> Iterator[Problem]:
                 yield Problem(
                     field=f"{field}.{index}", what="is not text", value=pattern, remedy="write a pattern in quotes"
                 )
+    yield from _check_docker(document.get("docker"))
     auth = document.get("auth")
+    user = auth.get("ssh_user") if isinstance(auth, Mapping) else None
+    if isinstance(user, str) and not holds_placeholder(user) and not _USER.fullmatch(user):
+        yield Problem(field="auth.ssh_user", what="is no user name", value=user, remedy="write one word")
+    elif user == "root" and document["provider"]["type"] == "gcp":
+        yield Problem(
+            field="auth.ssh_user",
+            what="cannot be root, whom Google's images keep out",
+            value=user,
+            remedy="write ubuntu",
+        )
     for field in ("ssh_private_key", "ssh_public_key"):
         key = auth.get(field) if isinstance(auth, Mapping) else None
         if isinstance(key, str) and not Path(key).expanduser().is_file():
@@ -227,9 +186,11 @@ def _check_files(document: Mapping[str, Any]) -> Iterator[Problem]:
             )
 
 
-def _where(local: str) -> str:
-    if local.endswith("auth_token"):
-        return "make it with `ray get-auth-token --generate`"
-    if not local.startswith(("/", "~")):
-        return "a relative path counts from the folder where the command is run: run it where pyproject.toml is"
-    return "give a path that exists on this machine"
+def _check_docker(docker: object) -> Iterator[Problem]:
+    for field, value in docker.items() if isinstance(docker, Mapping) else ():
+        here = inside("docker", field)
+        if field in ("image", "head_image", "worker_image") and isinstance(value, str):
+            if value and not holds_placeholder(value) and not _IMAGE.fullmatch(value):
+                yield Problem(field=here, what="is no image", value=value, remedy="write registry/name:tag")
+        elif field == "container_name" and isinstance(value, str) and not _NAME.fullmatch(value):
+            yield Problem(field=here, what="is no name", value=value, remedy="use letters, digits, _, . and -")

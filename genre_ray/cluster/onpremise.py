@@ -42,6 +42,11 @@ def check_provider(provider: Mapping[str, Any]) -> Iterator[Problem]:
             field="provider.worker_ips", what="is not a list", value=workers, remedy="give a list, [] for none"
         )
         return
+    head = str(provider.get("head_ip"))
+    if workers and (head == "localhost" or head.startswith("127.") or head == "::1"):
+        yield Problem(
+            field="provider.head_ip", what="is not reached from the workers", value=head, remedy="give its address"
+        )
     seen = [provider.get("head_ip")]
     for index, worker in enumerate(workers):
         place = f"provider.worker_ips.{index}"
@@ -49,6 +54,18 @@ def check_provider(provider: Mapping[str, Any]) -> Iterator[Problem]:
         if worker in seen and not holds_placeholder(worker):
             yield Problem(field=place, what="is named twice", value=worker, remedy="name each machine once")
         seen.append(worker)
+
+
+def check_number(document: Mapping[str, Any], provider: Mapping[str, Any]) -> Iterator[Problem]:
+    """More workers than there are machines."""
+    workers, least = provider.get("worker_ips"), document.get("min_workers")
+    if isinstance(workers, list) and isinstance(least, int) and least > len(workers):
+        yield Problem(
+            field="min_workers",
+            what=f"exceeds the number of worker_ips, {len(workers)}",
+            value=least,
+            remedy="leave it out, and all of them are used",
+        )
 
 
 def _check_address(value: object, place: str) -> Iterator[Problem]:
@@ -64,7 +81,6 @@ def _looks_like_ip(text: str) -> bool:
 
 def _is_ip(text: str) -> bool:
     try:
-        ipaddress.ip_address(text)
+        return not ipaddress.ip_address(text).is_unspecified
     except ValueError:
         return False
-    return True

@@ -57,7 +57,7 @@ def _scan(value: object, place: str, seen: set[int]) -> Iterator[Problem]:
     if isinstance(value, Mapping):
         for key, part in value.items():
             here = inside(place, key)
-            if _SECRET_KEY.search(str(key)) and isinstance(part, str) and part and not part.startswith(("~", "/", "$")):
+            if _SECRET_KEY.search(str(key)) and isinstance(part, str) and part and not _is_path(key, part):
                 yield Problem(field=here, what="looks like a secret", remedy=_SECRET_REMEDY)
             else:
                 yield from _scan(part, here, seen)
@@ -66,6 +66,11 @@ def _scan(value: object, place: str, seen: set[int]) -> Iterator[Problem]:
             yield from _scan(part, inside(place, index), seen)
     elif isinstance(value, str):
         yield from _text(value, place)
+
+
+def _is_path(key: object, value: str) -> bool:
+    """A key that is a path itself is a mount, and its value the path of what is mounted."""
+    return value.startswith(("~", "/", "$")) or str(key).startswith(("~", "/"))
 
 
 def _text(text: str, place: str) -> Iterator[Problem]:

@@ -9,8 +9,8 @@ A file of shapes is YAML, one block a type:
       limits: {each: quantity}   a map with free keys
       pullPolicy: Always | Never an enumeration; a single word that is no block and no basic type is one too
 
-Basic types: string, integer, number, boolean, quantity (`500m`, `4Gi` or a number), int-or-string, int64 (a whole
-number, or one in quotes), any.
+Basic types: string, integer, natural (0 or more), positive, port, port-or-name, number, amount (0 or more), boolean,
+quantity (`500m`, `4Gi` or a number), int-or-string, int64 (a whole number, or one in quotes), any.
 """
 
 import re
@@ -21,11 +21,30 @@ from typing import Any
 
 from genre_ray.cluster.problem import Problem, inside, spelling
 from genre_ray.config import load_yaml
+from genre_ray.serve.addresses import LAST_PORT
 
 _QUANTITY = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?")
 """The grammar of apimachinery's resource.Quantity."""
 
-_BASIC = frozenset({"string", "integer", "number", "boolean", "quantity", "int-or-string", "int64", "any"})
+_PORT_NAME = re.compile(r"(?=.*[a-z])(?!.*--)[a-z0-9]([a-z0-9-]{0,13}[a-z0-9])?")
+"""IANA's service names (RFC 6335), the names of ports."""
+
+_SAID = {
+    "string": "text",
+    "integer": "a whole number",
+    "natural": "a whole number, 0 or more",
+    "positive": "a whole number above 0",
+    "port": "a port from 1 to 65535",
+    "port-or-name": "a port from 1 to 65535 or the name of one",
+    "number": "a number",
+    "amount": "a number, 0 or more",
+    "boolean": "true or false",
+    "quantity": "a quantity such as 500m or 4Gi",
+    "int-or-string": "a whole number or text",
+    "int64": "a whole number",
+    "any": "a value",
+}
+"""The basic types, as they are called in a message."""
 
 
 class Shapes:
@@ -66,7 +85,7 @@ class Shapes:
             yield from self._map(kind["each"], value, place)
         elif kind in self._blocks:
             yield from self._block(self._blocks[kind], value, place)
-        elif kind in _BASIC:
+        elif kind in _SAID:
             if not _fits(kind, value):
                 yield _wrong_type(place, value, _said(kind))
         else:
@@ -100,16 +119,28 @@ def shapes(*names: str) -> Shapes:
 def _fits(kind: str, value: object) -> bool:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     whole = number and isinstance(value, int)
+    size = float(value) if isinstance(value, int | float) and number else -1.0
+    port = whole and 1 <= size <= LAST_PORT
     return {
         "any": True,
         "string": isinstance(value, str),
         "boolean": isinstance(value, bool),
         "integer": whole,
+        "natural": whole and size >= 0,
+        "positive": whole and size > 0,
+        "port": port,
+        "port-or-name": port or is_port_name(value),
         "number": number,
+        "amount": number and size >= 0,
         "int-or-string": whole or isinstance(value, str),
         "int64": whole or (isinstance(value, str) and value.isdecimal()),
         "quantity": number or (isinstance(value, str) and _QUANTITY.fullmatch(value) is not None),
     }[kind]
+
+
+def is_port_name(value: object) -> bool:
+    """Whether a port may be called so."""
+    return isinstance(value, str) and _PORT_NAME.fullmatch(value) is not None
 
 
 def _wrong_type(place: str, value: object, wanted: str) -> Problem:
@@ -122,14 +153,4 @@ def _said(kind: Any) -> str:
         return "a list"
     if isinstance(kind, dict):
         return "a mapping"
-    words = {
-        "string": "text",
-        "integer": "a whole number",
-        "number": "a number",
-        "boolean": "true or false",
-        "quantity": "a quantity such as 500m or 4Gi",
-        "int-or-string": "a whole number or text",
-        "int64": "a whole number",
-        "any": "a value",
-    }
-    return words.get(kind, f"a mapping ({kind})" if " | " not in kind else f"one of {kind.replace(' | ', ', ')}")
+    return _SAID.get(kind, f"a mapping ({kind})" if " | " not in kind else f"one of {kind.replace(' | ', ', ')}")

@@ -1,6 +1,7 @@
 """What a launcher file says about our own node provider (`provider.py`). Knows nothing about AWS."""
 
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 from genre_ray.cluster.problem import Problem, spelling
@@ -18,10 +19,10 @@ def check(document: Mapping[str, Any]) -> Iterator[Problem]:
     """Problems of `module` and `on_demand`."""
     provider = document["provider"]
     module = provider.get("module")
-    if provider["type"] == "external" and not isinstance(module, str):
-        yield Problem(
-            field="provider.module", what="is missing or no text", value=module, remedy=f"write {MODULE} for AWS"
-        )
+    if provider["type"] == "external" and module and not isinstance(module, str):
+        yield Problem(field="provider.module", what="is not text", value=module, remedy=f"write {MODULE} for AWS")
+    elif provider["type"] == "external" and module != MODULE and get_close_matches(str(module), [MODULE], cutoff=0.7):
+        yield Problem(field="provider.module", what="no node provider", value=module, remedy=f"write {MODULE}")
     if provider["type"] != "external":
         for key in ("module", "on_demand"):
             if key in provider:

@@ -7,6 +7,7 @@ from typing import Any
 from genre_ray.cluster import kubernetes, launcher
 from genre_ray.cluster.problem import Problem
 from genre_ray.cluster.scan import scan
+from genre_ray.cluster.selectors import check_selectors
 from genre_ray.config import load_yaml_documents
 from genre_ray.errors import ConfigError
 
@@ -31,7 +32,7 @@ def validate(path: Path) -> list[str]:
         for problem in _check(document)
     ]
     if not problems:
-        problems = [problem.text(origins[i]) for i, problem in kubernetes.check_selectors(documents)]
+        problems = [problem.text(origins[i]) for i, problem in check_selectors(documents)]
     return problems
 
 

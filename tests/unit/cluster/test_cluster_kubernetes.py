@@ -16,7 +16,7 @@ MANIFESTS = ["access.yaml", "network.yaml", "redis.yaml", "rayjob.yaml", "rayser
 
 JOB = [
     ("entrypoint:", "entrypiont:", "did you mean entrypoint?"),
-    ("backoffLimit: 2", "backoffLimit: '2'", "spec.backoffLimit: is not a whole number (value 2)"),
+    ("backoffLimit: 2", "backoffLimit: '2'", "spec.backoffLimit: is not a whole number, 0 or more (value 2)"),
     ("submissionMode: K8sJobMode", "submissionMode: K8sJob", "did you mean K8sJobMode?"),
     ("shutdownAfterJobFinishes: true", "shutdownAfterJobFinishes: false", "has no effect without shutdown"),
     ('rayVersion: "2.60.0"', 'rayVersion: "2.9.0"', f"is not Ray {ray.__version__}"),
@@ -32,7 +32,7 @@ JOB = [
     ("image: registry.example.org/genre-ray:0.1.0-cpu", "image: genre-ray", "does not say which version"),
     ("image: registry.example.org/genre-ray:0.1.0-cpu", "image: genre-ray:latest", "does not say which version"),
     ("containerPort: 6379", "containerport: 6379", "did you mean containerPort?"),
-    ("containerPort: 6379", "containerPort: '6379'", "is not a whole number"),
+    ("containerPort: 6379", "containerPort: '6379'", "is not a port from 1 to 65535"),
     ("serviceAccountName", "serviceAcountName", "did you mean serviceAccountName?"),
     ("memory: 8Gi}", "memory: 8GB}", "is not a quantity such as 500m or 4Gi (value 8GB)"),
     ('limits: {cpu: "2", memory: 8Gi}', 'limits: {cpu: "2", memory: 9Gi}', "differs from the limit 9Gi"),

@@ -136,7 +136,7 @@ def test_what_ray_sets_itself_is_refused(filled: Read, problems_of: Check) -> No
     [
         ("image: x", "imagee: x", "docker.imagee: unknown key"),
         ("container_name: c", "container_nam: c", "did you mean container_name?"),
-        ("image: x", "head_image: x", "Must provide a container & image name"),
+        ("image: x", "head_image: x", "docker.image: is missing"),
     ],
 )
 def test_keys_of_the_docker_section_are_checked(
@@ -225,8 +225,10 @@ def test_a_missing_file_is_a_problem_and_no_traceback(workplace: Path) -> None:
         ("{gpu_spot: 2}", "{head: 2}", "provider.on_demand.head: no node type on spot"),
         ("{gpu_spot: 2}", "{gpu_spot: -1}", "provider.on_demand.gpu_spot: is no number of machines (value -1)"),
         ("{gpu_spot: 2}", "2", "provider.on_demand: is no mapping (value 2)"),
-        ("  module: genre_ray.cluster.provider.SpotFirst\n", "", "provider.module: is missing or no text"),
+        ("  module: genre_ray.cluster.provider.SpotFirst\n", "", "provider.module: is missing; name"),
         ("type: external", "type: aws", "provider.on_demand: is not read by aws"),
+        ("provider.SpotFirst", "provider.SpotFrist", "provider.module: no node provider"),
+        ("genre_ray.cluster.provider.", "genre_ray.provider.", "provider.module: no node provider"),
     ],
 )
 def test_what_stands_in_for_spot_is_checked(
@@ -253,3 +255,44 @@ def test_the_two_files_for_aws_differ_only_in_what_the_image_replaces(filled: Re
                 del document[field]
         document["available_node_types"]["gpu_spot"].pop("docker", None)
     assert plain == docker
+
+
+@pytest.mark.parametrize(
+    ("name", "right", "wrong", "said"),
+    [
+        ("aws", "auth:\n", "docker: {container_name: c}\nauth:\n", "docker.image: is missing; write registry/name:tag"),
+        (
+            "aws",
+            "auth:\n",
+            "docker: {image: x}\nauth:\n",
+            "docker.container_name: is missing; write container_name: ray",
+        ),
+        ("local", "type: local", "type: external", "provider.module: is missing; name your node provider's class"),
+        ("local", "  head_ip: 10.0.0.1\n", "", "provider.head_ip: is no address; give an IP address or a host name"),
+        ("aws", "upscaling_speed: 1.0", "upscaling_speed: fast", "upscaling_speed: is not a number (value fast); give"),
+        ("aws", "max_workers: 24", "max_workers: yes", "max_workers: is not a whole number (value true); give"),
+        ("aws", "resources: {CPU: 0}", "resources: {CPU: -1}", "resources.CPU: is below 0 (value -1); give 0 or more"),
+        ("aws", "cluster_name: genre-ray", "cluster_name: 7", "cluster_name: is not text (value 7); give text"),
+        ("aws", "['**/__pycache__']", "'**/__pycache__'", "rsync_exclude: is not a list (value **/__pycache__); give"),
+        (
+            "aws",
+            "head_node_type: head",
+            "head_node_type: haed",
+            "head_node_type: no node type (value haed); did you mean",
+        ),
+        (
+            "aws",
+            "min_workers: 0\n    max_workers: 16",
+            "min_workers: 30\n    max_workers: 30",
+            "max_workers: is smaller",
+        ),
+    ],
+)
+def test_what_ray_finds_is_said_with_field_value_and_remedy(
+    name: str, right: str, wrong: str, said: str, filled: Read, problems_of: Check
+) -> None:
+    text = filled(f"{name}.yaml").replace('"', "'")
+    assert right in text
+    lines = problems_of(text.replace(right, wrong, 1))
+    assert any(said in line for line in lines), lines
+    assert not any("\x1b" in line or " -- " in line or "in Ray's schema" in line for line in lines)

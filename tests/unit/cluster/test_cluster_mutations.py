@@ -1,4 +1,4 @@
-"""Every key misspelt, every value of another type, one at a time, in every shipped file: none is taken in silence."""
+"""Every key and word misspelt, every value of another type, in every shipped file: none is taken in silence."""
 
 import copy
 import random
@@ -15,7 +15,7 @@ from genre_ray.cli.validate import check
 ROOT = Path(__file__).parents[3]
 FILES = [
     *(f"cluster/{name}.yaml" for name in ("aws", "aws-docker", "gcp", "local")),
-    *(f"cluster/kuberay/{name}.yaml" for name in ("rayjob", "rayservice", "redis", "network")),
+    *(f"cluster/kuberay/{name}.yaml" for name in ("rayjob", "rayservice", "redis", "network", "access")),
     *(f"serve_configs/{path.name}" for path in sorted((ROOT / "serve_configs").glob("*.yaml"))),
     *(f"tune_configs/{path.name}" for path in sorted((ROOT / "tune_configs").glob("*.yaml"))),
 ]
@@ -29,6 +29,11 @@ FREE = re.compile(
     r"|value .*\bcheckpoint"  # a path on the machine that will serve
     r"|value .*\bresources\.(requests|limits)\.(cpu|memory|storage)"  # another amount is no mistake
     r"|value .*\.description"
+    r"|word (metadata\.name|cluster_name|.*\.checkpoint|applications\.0\.(args\.)?name|.*serveConfigV2\..*\bname)"
+    r"|word .*\b(image|serviceAccountName|containers\.\d\.name|secretKeyRef\.\w+|redisAddress|mountPath)"
+    r"|word .*\b(ports\.\d\.name|IamInstanceProfile\.Name|SecurityGroupIds\.0|accessConfigs\.0\.name|ssh_user)"
+    r"|word .*\b(sourceImage|worker_ips\.\d|rsync_exclude\.0|role-arn|metadata\.name|HAPROXY_BINARY_PATH)"
+    r"|word ((initialization|setup|head_setup)_commands|.*\.command)\..*"  # options of other people's programs
 )
 """What may be anything, as far as its file can tell."""
 
@@ -74,12 +79,34 @@ def of_another_type(value: Any) -> list[Any]:
     return ["x", 7, {"a": 1} if isinstance(value, list) else [1]] if value is not None else ["x!", -7.5, [1]]
 
 
+def with_a_wrong_word(value: Any) -> str | None:
+    """The text without a letter in the middle of its longest word."""
+    words = list(re.finditer(r"[A-Za-z]{4,}", value)) if isinstance(value, str) else []
+    if not words:
+        return None
+    longest = max(words, key=lambda word: len(word[0]))
+    middle = longest.start() + len(longest[0]) // 2
+    return str(value[:middle] + value[middle + 1 :])
+
+
+def inner(name: str, text: str) -> Iterator[tuple[str, str]]:
+    """The mutations of a document that is a text in another, as serveConfigV2 is."""
+    for what, changed in mutations([yaml.safe_load(text)]):
+        kind, _, place = what.partition(" ")
+        yield f"{kind} {name}.{place}", yaml.safe_dump(changed[0], sort_keys=False)
+
+
 def mutations(documents: list[Any]) -> list[tuple[str, list[Any]]]:
     found = []
     for index, document in enumerate(documents):
         for place in places(document):
             name = ".".join(map(str, place))
             changed = [(f"value {name}", replaced(document, place, v)) for v in of_another_type(at(document, place))]
+            word = with_a_wrong_word(at(document, place))
+            if place[-1] == "serveConfigV2":
+                changed += [(w, replaced(document, place, text)) for w, text in inner(name, at(document, place))]
+            elif word is not None:
+                changed.append((f"word {name}", replaced(document, place, word)))
             if isinstance(place[-1], str) and len(place[-1]) > 1:
                 changed.append((f"key {name}", misspelt(document, place)))
             found += [(what, [*documents[:index], new, *documents[index + 1 :]]) for what, new in changed]
@@ -113,6 +140,51 @@ def test_every_mistake_is_refused(name: str, filled: Any, workplace: Path) -> No
     every = mutations(read(name, filled))
     taken = [what for what, documents in every if accepted(documents, workplace / "given.yaml")]
     assert [what for what in taken if not FREE.fullmatch(what)] == []
+
+
+NEEDED = {
+    "cluster/aws.yaml": r"cluster_name|max_workers|provider(\.region|\.type)?|(head|worker)_start_ray_commands(\.1)?"
+    r"|file_mounts(\.~/genre_ray/(genre_ray|pyproject.toml|README.md|constraints.txt)|\.~/.ray/auth_token)?"
+    r"|setup_commands(\.2)?|head_setup_commands|.*_spot\.max_workers"
+    r"|.*\.(InstanceType|ImageId|IamInstanceProfile(\.Name)?|SecurityGroupIds(\.0)?|InstanceMarketOptions|DeviceName)",
+    "cluster/gcp.yaml": r"cluster_name|provider\.(region|availability_zone|project_id)|.*_spot\.resources(\.[CG]PU)?"
+    r"|.*\.(machineType|disks|boot|networkInterfaces|serviceAccounts|email|scopes(\.0)?|onHostMaintenance)"
+    r"|.*_spot\.node_config\.scheduling\.provisioningModel|(head|worker)_start_ray_commands",
+    "cluster/local.yaml": r"cluster_name|provider(\.(head_ip|worker_ips))?|file_mounts"
+    r"|(head|worker)_start_ray_commands",
+    "cluster/kuberay/rayjob.yaml": r"apiVersion|kind|metadata(\.name)?|spec|spec\.(entrypoint|shutdownAfterJobFinishes)"
+    r"|spec\.rayClusterSpec(\.(rayVersion|headGroupSpec|authOptions(\.mode)?|enableInTreeAutoscaling))?"
+    r"|.*\.(groupName|maxReplicas|containers|image|containerPort|containers\.0\.resources\.limits(\.(memory|nvidia.+))?)",
+    "cluster/kuberay/rayservice.yaml": r"spec\.serveConfigV2|.*\.authOptions|.*\.(redisAddress|containers(\.0)?|image)"
+    r"|.*workerGroupSpecs\.0\.template\.spec(\.containers\.0\.(env(\.0)?(\.valueFrom)?|ports(\.0)?))?",
+    "cluster/kuberay/redis.yaml": r"apiVersion|kind|spec|.*\.(tcpSocket|exec|containerPort|template|volumeMounts)"
+    r"|.*\.(serviceName|accessModes|volumeClaimTemplates\.0\.spec\.resources|selector\.matchLabels)",
+    "cluster/kuberay/network.yaml": r"apiVersion|kind|metadata|spec",
+    "cluster/kuberay/access.yaml": r"apiVersion|kind|metadata|metadata\.name",
+    "serve_configs/hybrid.yaml": r"applications|applications\.0\.import_path|.*deployments\.\d\.name",
+}
+"""What a file cannot do without."""
+
+
+def removed(document: Any, place: Place) -> Any:
+    changed = copy.deepcopy(document)
+    del at(changed, place[:-1])[place[-1]]
+    return changed
+
+
+@pytest.mark.parametrize("name", NEEDED)
+def test_what_a_file_needs_is_missed(name: str, filled: Any, workplace: Path) -> None:
+    documents = read(name, filled)
+    taken, tried = [], 0
+    for index, document in enumerate(documents):
+        for place in places(document):
+            if re.fullmatch(NEEDED[name], ".".join(map(str, place))):
+                tried += 1
+                changed = [*documents[:index], removed(document, place), *documents[index + 1 :]]
+                if accepted(changed, workplace / "given.yaml"):
+                    taken.append((index, ".".join(map(str, place))))
+    assert tried > 2
+    assert taken == []
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 from genre_ray.cluster.commands import check_start
 from genre_ray.cluster.problem import Problem, spelling
 from genre_ray.cluster.scan import scan
-from genre_ray.cluster.shape import shapes
+from genre_ray.cluster.shape import _SAID, shapes
 
 
 def test_a_problem_names_file_field_value_and_remedy() -> None:
@@ -51,7 +51,7 @@ def test_missing_unknown_and_misplaced_fields_are_told_apart() -> None:
 
 
 def test_every_type_that_a_shape_names_exists() -> None:
-    words = {"string", "integer", "number", "boolean", "quantity", "int-or-string", "int64", "any"}
+    words = set(_SAID)
     for names in (("kubernetes", "kuberay"), ("gcp",)):
         blocks = shapes(*names)._blocks
         for block, fields in blocks.items():
@@ -101,7 +101,9 @@ def test_a_place_that_an_alias_repeats_is_reported_once() -> None:
 
 
 def test_options_are_read_up_to_the_end_of_the_command() -> None:
-    head = "ulimit -n 65536; ray start --head --autoscaling-config x --port=1 && echo --nonsense"
+    head = (
+        "ulimit -n 65536; ray start --head --autoscaling-config ~/ray_bootstrap_config.yaml --port=1 && echo --nonsense"
+    )
     assert list(check_start({"head_start_ray_commands": [head]})) == []
 
 
