@@ -29,10 +29,10 @@ FREE = re.compile(
     r"|value .*\bcheckpoint"  # a path on the machine that will serve
     r"|value .*\bresources\.(requests|limits)\.(cpu|memory|storage)"  # another amount is no mistake
     r"|value .*\.description"
-    r"|word (metadata\.name|cluster_name|.*\.checkpoint|applications\.0\.(args\.)?name|.*serveConfigV2\..*\bname)"
+    r"|word (name|metadata\.name|cluster_name|.*\.checkpoint|applications\.0\.(args\.)?name|.*serveConfigV2\..*\bname)"
     r"|word .*\b(image|serviceAccountName|containers\.\d\.name|secretKeyRef\.\w+|redisAddress|mountPath)"
     r"|word .*\b(ports\.\d\.name|IamInstanceProfile\.Name|SecurityGroupIds\.0|accessConfigs\.0\.name|ssh_user)"
-    r"|word .*\b(sourceImage|worker_ips\.\d|rsync_exclude\.0|role-arn|metadata\.name|HAPROXY_BINARY_PATH)"
+    r"|word .*\b(sourceImage|worker_ips\.\d|rsync_exclude\.0|role-arn|metadata\.name|\w*HAPROXY_BINARY_PATH)"
     r"|word ((initialization|setup|head_setup)_commands|.*\.command)\..*"  # options of other people's programs
 )
 """What may be anything, as far as its file can tell."""
