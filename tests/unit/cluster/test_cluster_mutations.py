@@ -30,7 +30,8 @@ FREE = re.compile(
     r"|value .*\bresources\.(requests|limits)\.(cpu|memory|storage)"  # another amount is no mistake
     r"|value .*\.description"
     r"|word (name|metadata\.name|cluster_name|.*\.checkpoint|applications\.0\.(args\.)?name|.*serveConfigV2\..*\bname)"
-    r"|word .*\b(image|serviceAccountName|containers\.\d\.name|secretKeyRef\.\w+|redisAddress|mountPath)"
+    r"|word .*\b((worker_)?image|container_name|serviceAccountName|containers\.\d\.name|secretKeyRef\.\w+)"
+    r"|word .*\b(redisAddress|mountPath)"
     r"|word .*\b(ports\.\d\.name|IamInstanceProfile\.Name|SecurityGroupIds\.0|accessConfigs\.0\.name|ssh_user)"
     r"|word .*\b(sourceImage|worker_ips\.\d|rsync_exclude\.0|role-arn|metadata\.name|\w*HAPROXY_BINARY_PATH)"
     r"|word ((initialization|setup|head_setup)_commands|.*\.command)\..*"  # options of other people's programs
