@@ -68,7 +68,7 @@ class Evaluation:
             f"macro F1 95 % {interval_text(f1.interval)}; ECE over all runs together {decimal(pooled.scores.ece)} "
             f"(if the probabilities were true: {decimal(pooled.ece_of_perfect)})",
         ]
-        if len(self.runs) > 1:
+        if len({run.split for run in self.runs}) > 1:
             over = interval_text(pooled.scores.accuracy_interval)
             lines.append(
                 f"over other tracks of the same kind: accuracy {over} (Wilson, {pooled.tracks} different tracks)"

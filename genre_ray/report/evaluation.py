@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from genre_ray.intervals import Summary, wilson_interval
+from genre_ray.intervals import Summary
 from genre_ray.metrics import Scores
 from genre_ray.report.charts import Curve, coverage_chart, interval_chart, line_chart, reliability_chart
 from genre_ray.report.page import (
@@ -99,12 +99,6 @@ def _lede(runs: Sequence[RunResult], summary: Mapping[str, Summary], pooled: Poo
         f"({pooled.tracks} tracks, {len(pooled.scores.labels)} genres; fitted on {fitted}). "
         f"Guessing alone gives {1 / len(pooled.scores.labels):.1%}."
     )
-    if len(splits) == 1 and len(runs) > 1:
-        low, high = wilson_interval(summary["accuracy"].mean * runs[0].scores.n, runs[0].scores.n)
-        sentence += (
-            f" The intervals below are over training seeds alone; with other test tracks of the same kind, accuracy "
-            f"would lie in {interval_text((low, high))} (95 %, {runs[0].scores.n} tracks)."
-        )
     return " ".join([sentence, *(text(note) for note in notes)])
 
 

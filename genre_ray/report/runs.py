@@ -109,11 +109,25 @@ class Pooled:
 
 
 def summary_of(runs: Sequence[RunResult]) -> dict[str, Summary]:
-    """Means over runs with their intervals; seeds of one split first averaged, folds corrected for shared tracks."""
+    """Means over runs with their intervals; seeds of one split first averaged, folds corrected for shared tracks.
+
+    Of several seeds of one split, accuracy and macro F1 have the interval over its tracks: what another seed would give
+    says nothing about other tracks.
+    """
     n_train = float(np.mean([run.n_train for run in runs]))
     n_test = float(np.mean([run.scores.n for run in runs]))
     ratio = n_test / n_train if n_train else 0.0
-    return summarise([run.scores for run in runs], splits=[run.split or run.name for run in runs], test_to_train=ratio)
+    splits = [run.split or run.name for run in runs]
+    found = summarise([run.scores for run in runs], splits=splits, test_to_train=ratio)
+    if len(runs) > 1 and len(set(splits)) == 1:
+        pooled = pool(runs)
+        basis = f"{pooled.tracks} test tracks, mean of {len(runs)} training seeds"
+        for name, interval in (
+            ("accuracy", pooled.scores.accuracy_interval),
+            ("macro_f1", pooled.scores.macro_f1_interval),
+        ):
+            found[name] = replace(found[name], interval=interval, basis=basis)
+    return found
 
 
 def pool(runs: Sequence[RunResult]) -> Pooled:

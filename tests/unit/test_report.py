@@ -126,7 +126,7 @@ def test_scores_stand_beside_protocol_and_leaks(outline: Outline, runs: list[rep
     top = outline.text.split("Configuration")[0]
     assert f"{mean:.3f}" in top
     assert "166 of 200 test tracks share an artist" in top
-    assert "t over 3 training seeds of one split" in top
+    assert "60 test tracks, mean of 3 training seeds" in top
 
 
 def test_every_genre_has_its_row_and_its_line_in_the_matrix(outline: Outline) -> None:
@@ -214,6 +214,13 @@ def test_support_counts_a_track_once_however_many_seeds_tested_it(runs: list[rep
     right = pooled.scores.accuracy * 60
     assert pooled.scores.accuracy_interval == pytest.approx(wilson_interval(right, 60))  # not of 180 tests
     assert pool(runs[:1]).scores.accuracy_interval == pytest.approx(runs[0].scores.accuracy_interval)
+
+
+def test_the_interval_of_one_split_is_over_its_tracks_and_not_over_its_seeds(runs: list[report.RunResult]) -> None:
+    summary, pooled = summary_of(runs), pool(runs).scores
+    assert summary["accuracy"].interval == pooled.accuracy_interval
+    assert summary["macro_f1"].interval == pooled.macro_f1_interval
+    assert summary_of(runs[:1])["accuracy"].basis == "test tracks of one run"
 
 
 def test_seeds_that_agree_make_no_interval_narrower(runs: list[report.RunResult]) -> None:

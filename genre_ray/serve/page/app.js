@@ -201,7 +201,9 @@ function show(answer, took) {
   $("verdict").replaceChildren(answer.label, " ", make("small", percent(answer.score)));
   $("unsure").hidden = !answer.unsure;
   const [first, second] = answer.predictions;
-  $("unsure").textContent = second ? `Unsure: no genre stands out. It could be ${first.label}, or ${second.label}.` : "Unsure: no genre stands out.";
+  const close = second && second.score > first.score / 2;
+  $("unsure").textContent = close ? `Unsure: no genre stands out. It could be ${first.label}, or ${second.label}.`
+    : "Unsure: of answers like this one, this model gets too many wrong.";
   $("bars").replaceChildren(...answer.predictions.slice(0, 12).map(bar));
   $("request-id").textContent = answer.request_id;
   $("version").textContent = answer.model.version;
